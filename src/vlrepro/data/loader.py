@@ -1,0 +1,93 @@
+"""Pictures of a pack as batches: random access by key, decoded to one square canvas.
+
+At pocket scale the decoded set fits in memory and is decoded once; a larger one is decoded batch by batch on
+a pool of threads (Pillow releases the interpreter lock while decoding), straight into the batch's buffer.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vlrepro.data.pack import Pack
+from vlrepro.errors import UserError
+
+REVISION = 1
+MAX_PIXELS = 64_000_000  # a picture with more is refused before decoding: a decompression bomb or a mistake
+
+
+def decode(data: bytes, canvas: int) -> np.ndarray:
+    """Decode a picture to (canvas, canvas, 3) uint8: transparency over white, short side scaled, centre kept.
+
+    Raises `ValueError` with the reason where the bytes are no picture, are cut short or have too many pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.width} x {picture.height} pixels: too many")
+            picture.draft("RGB", (canvas, canvas))  # JPEG: decode at a reduced scale
+            return np.asarray(_square(_opaque(picture), canvas))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"does not decode ({error})") from error
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _square(picture: Image.Image, canvas: int) -> Image.Image:
+    if picture.size == (canvas, canvas):
+        return picture
+    short = min(picture.size)
+    size = [max(canvas, round(side * canvas / short)) for side in picture.size]
+    picture = picture.resize(size, Image.Resampling.BICUBIC)
+    left, top = ((side - canvas) // 2 for side in size)
+    return picture.crop((left, top, left + canvas, top + canvas))
+
+
+class Pictures:
+    """The pictures of a pack as uint8 tensors (B, 3, canvas, canvas), by position in the index."""
+
+    def __init__(self, pack: Pack, canvas: int, cache_bytes: int = 1 << 30, threads: int = 1) -> None:
+        self.pack = pack
+        self.canvas = canvas
+        self.position = {row.key: number for number, row in enumerate(pack.rows)}
+        self._pool = ThreadPoolExecutor(threads)
+        fits = len(pack) * 3 * canvas * canvas <= cache_bytes
+        self._cache = self._decode(range(len(pack))) if fits else None
+
+    def batch(self, positions: Sequence[int] | torch.Tensor) -> torch.Tensor:
+        """Pictures at `positions`, (B, 3, canvas, canvas) uint8.
+
+        Raises `UserError` that names the shard and key of a picture that does not decode.
+        """
+        if self._cache is not None:
+            return self._cache[torch.as_tensor(positions)]
+        return self._decode([int(position) for position in positions])
+
+    def _decode(self, positions: Sequence[int]) -> torch.Tensor:
+        out = np.empty((len(positions), 3, self.canvas, self.canvas), np.uint8)
+
+        def fill(slot: int) -> None:
+            out[slot] = self._one(positions[slot]).transpose(2, 0, 1)
+
+        list(self._pool.map(fill, range(len(positions))))
+        return torch.from_numpy(out)
+
+    def _one(self, position: int) -> np.ndarray:
+        try:
+            return decode(self.pack.picture(position), self.canvas)
+        except ValueError as error:
+            row = self.pack.rows[position]
+            where = Path(self.pack.folder) / row.shard
+            raise UserError(f"{where}: picture {row.key}: {error}: fetch the pack again") from error
