@@ -1,0 +1,31 @@
+"""No training at all: the backbone's random weights, the control that every table needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vlrepro.errors import UserError
+from vlrepro.frameworks import Step
+
+REVISION = 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """Nothing to set."""
+
+
+class Framework(nn.Module):
+    """A backbone that is saved as it was initialised; its recipe must ask for 0 steps."""
+
+    def __init__(self, backbone: nn.Module, options: Options) -> None:
+        super().__init__()
+        self.options = options
+        self.backbone = backbone
+
+    def forward(self, views: Sequence[Tensor]) -> Step:
+        """Raise `UserError`: there is no loss to minimise."""
+        raise UserError("framework 'untrained' has no loss: set its recipe's steps to 0")
