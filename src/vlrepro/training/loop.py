@@ -1,0 +1,174 @@
+"""The training loop: a recipe and its data to a model, the same bits whether or not it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from tqdm import tqdm
+
+from vlrepro.config import steps_allowed
+from vlrepro.data.augment import Augment, AugmentationOptions
+from vlrepro.data.loader import Pictures
+from vlrepro.data.pack import Pack
+from vlrepro.errors import UserError
+from vlrepro.files import atomic_path, digest_of, write_text
+from vlrepro.frameworks import build_framework
+from vlrepro.models.backbones import build_backbone
+from vlrepro.randomness import key
+from vlrepro.training.schedule import learning_rate
+from vlrepro.training.state import StateFolder
+from vlrepro.training.views import Views, read_pairs
+
+REVISION = 1
+
+
+def train(
+    recipe: Mapping[str, Any],
+    pack: str | Path,
+    pairs: str | Path | None,
+    state: str | Path,
+    output: str | Path,
+    checkpoint_seconds: float,
+    name: str = "train",
+) -> None:
+    """Train `recipe` to the end and write `model.safetensors` (the backbone) and `history.jsonl` into `output`.
+
+    Resumes from `state` where an interrupted run of the same recipe left one. Determinism: CPU kernels with
+    the recipe's number of threads, generators keyed by seed and step.
+
+    Raises:
+        UserError: the data allow fewer steps than the recipe asks for, a file is unusable, or the loss is not
+            finite (the state of the last checkpoint is kept).
+    """
+    torch.set_num_threads(recipe["threads"])
+    torch.use_deterministic_algorithms(True)
+    trainer = Trainer(recipe, pack, pairs, StateFolder(state, digest_of(dict(recipe))), name)
+    trainer.run(checkpoint_seconds)
+    trainer.write(Path(output))
+    trainer.states.clear()
+
+
+class Trainer:
+    """One training: the model, its optimiser, its data and how far it is."""
+
+    def __init__(
+        self, recipe: Mapping[str, Any], pack: str | Path, pairs: str | Path | None, states: StateFolder, name: str
+    ) -> None:
+        self.recipe = recipe
+        self.states = states
+        self.name = name
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(key(recipe["seed"], 0, 0, "initial weights"))
+        backbone = dict(recipe["backbone"])
+        self.model = build_framework(
+            recipe["framework"], build_backbone(backbone.pop("name"), **backbone), recipe["options"]
+        ).to(self.device)
+        self.optimiser = _adamw(self.model, recipe["optimiser"])
+        self.views = self._views(pack, pairs) if recipe["steps"] else None
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+
+    def _views(self, pack: str | Path, pairs: str | Path | None) -> Views:
+        recipe = self.recipe
+        sizes = recipe["pictures"]
+        pictures = Pictures(Pack(pack), sizes["canvas"], threads=recipe["threads"])
+        rows = read_pairs(pairs, pictures)
+        allowed = steps_allowed(len(rows), recipe["batch_size"], recipe["max_epochs"])
+        if recipe["steps"] > allowed:
+            raise UserError(
+                f"{self.name}: {recipe['steps']} steps of {recipe['batch_size']} pictures are asked for but "
+                f"{len(rows)} usable pairs in {pairs or pack} allow {allowed} "
+                f"(training.max_epochs = {recipe['max_epochs']}): "
+                "lower steps or batch_size, raise max_epochs, or bring more data"
+            )
+        options = recipe["augmentation"] | {"size": sizes["size"], "mean": sizes["mean"], "std": sizes["std"]}
+        tupled = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        augment = Augment(AugmentationOptions(**tupled))
+        return Views(pictures, rows, augment, recipe["batch_size"], recipe["seed"])
+
+    def run(self, checkpoint_seconds: float) -> None:
+        """Take all steps that are left, saving the state about every `checkpoint_seconds`."""
+        self._resume()
+        self.model.train()
+        steps = self.recipe["steps"]
+        saved = time.monotonic()
+        with _progress(self.name, self.step, steps) as bar:
+            while self.step < steps:
+                self._step(bar)
+                if time.monotonic() - saved >= checkpoint_seconds and self.step < steps:
+                    self.save()
+                    saved = time.monotonic()
+
+    def _step(self, bar: tqdm) -> None:
+        recipe = self.recipe
+        rate = learning_rate(self.step, recipe["steps"], recipe["batch_size"], recipe["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        result = self.model([view.to(self.device) for view in self.views.step(self.step)])
+        loss = result.loss.item()
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            raise UserError(f"{self.name}: the loss is {loss} at step {self.step}: lower the learning rate")
+        self.optimiser.zero_grad(set_to_none=True)
+        result.loss.backward()
+        self.optimiser.step()
+        self.step += 1
+        self.history.append({"step": self.step, "loss": loss, "learning_rate": rate, **result.logs})
+        elapsed = max(bar.format_dict["elapsed"], 1e-9)
+        pace = (bar.n + 1 - bar.initial) * recipe["batch_size"] / elapsed
+        bar.set_postfix({"loss": f"{loss:.3f}", "images/s": f"{pace:.0f}"}, refresh=False)
+        bar.update(1)
+
+    def save(self) -> None:
+        """Save all that the next step depends on: weights, buffers, optimiser, history."""
+        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "history": self.history}
+        self.states.save(self.step, state)
+
+    def _resume(self) -> None:
+        state = self.states.load()
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.history = state["history"]
+            self.step = state["step"]
+            print(f"{self.name}: resumed at step {self.step}", flush=True)
+
+    def write(self, output: Path) -> None:
+        """Write the history, then the backbone's weights: whoever finds the weights finds a finished run."""
+        lines = (json.dumps(entry, sort_keys=True) for entry in self.history)
+        write_text(output / "history.jsonl", "".join(f"{line}\n" for line in lines))
+        weights = {name: tensor.contiguous().cpu() for name, tensor in self.model.backbone.state_dict().items()}
+        with atomic_path(output / "model.safetensors") as part:
+            save_file(weights, part, metadata={"recipe": digest_of(dict(self.recipe))})
+
+
+def _adamw(model: nn.Module, settings: Mapping[str, Any]) -> torch.optim.AdamW:
+    """AdamW; with `decay_all` weight decay is on every parameter, as in the code the paper builds on."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    plain = [p for p in parameters if p.ndim < 2 and not settings["decay_all"]]
+    decayed = [p for p in parameters if p.ndim >= 2 or settings["decay_all"]]
+    groups = [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings["learning_rate"], fused=True)
+
+
+def _progress(name: str, done: int, total: int) -> tqdm:
+    """A bar that prints a whole line every few seconds, so that jobs side by side stay readable."""
+    return tqdm(total=total, initial=done, desc=name, unit="step", mininterval=5, ascii=" =", ncols=120, file=_Lines())
+
+
+class _Lines:
+    """A stream that turns the bar's carriage returns into line ends."""
+
+    def write(self, text: str) -> None:
+        text = text.strip("\r\n ")
+        if text:
+            print(text, flush=True)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
