@@ -46,7 +46,7 @@ def test_same_recipe_same_bits_other_seed_other_bits(shape_pack, recipe, tmp_pat
 
 
 def test_killed_and_resumed_gives_the_same_bits(shape_pack, recipe, tmp_path):
-    recipe = recipe | {"steps": 150, "max_epochs": 100}
+    recipe = recipe | {"steps": 100, "max_epochs": 100}
     pairs = write_pairs(tmp_path / "pairs.parquet", [(f"p{i:04d}", f"p{(i + 8) % 64:04d}") for i in range(64)])
     write_json(tmp_path / "recipe.json", recipe)
     train(recipe, shape_pack, pairs, tmp_path / "state-whole", tmp_path / "whole", 60)
@@ -54,10 +54,10 @@ def test_killed_and_resumed_gives_the_same_bits(shape_pack, recipe, tmp_path):
     state, model = tmp_path / "state", tmp_path / "killed" / "model.safetensors"
     command = [sys.executable, ROOT / "workflow/scripts/train.py", "--recipe", tmp_path / "recipe.json"]
     command += ["--index", shape_pack / "index.parquet", "--pairs", pairs, "--state", state]
-    command += ["--checkpoint-seconds", "0", "--model", model]
+    command += ["--checkpoint-seconds", "0.1", "--model", model]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not (len(list(state.glob("step-*.pt"))) == 2 and max(state.glob("step-*.pt")).name > "step-00000010.pt"):
+    while len(list(state.glob("step-*.pt"))) < 2:
         assert process.poll() is None, "the training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)

@@ -172,8 +172,9 @@ class LinearConfig(Strict):
     """The linear probe's protocol."""
 
     penalty: Literal["squared", "frobenius"] = "squared"
-    max_iterations: Positive = 1000
-    tolerance: float = Field(1e-7, gt=0)
+    max_iterations: Positive = 200
+    search_tolerance: float = Field(1e-3, gt=0)
+    tolerance: float = Field(1e-6, gt=0)
 
 
 class FewShotConfig(Strict):
