@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from vlrepro.files import NO_SPACE
+
 
 class UserError(Exception):
     """Something the user can mend: the message names the thing, the place and the cure in one line."""
@@ -28,6 +30,6 @@ def run_command(main: Callable[[], None]) -> None:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
-        cure = "free some space or choose another results folder" if error.errno in (27, 28) else "check the path"
+        cure = "free some space or choose another results folder" if error.errno in NO_SPACE else "check the path"
         return f"{error.filename}: {error.strerror}: {cure}"
     return " ".join(str(error).split())

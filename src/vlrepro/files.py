@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -30,7 +33,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(path)
     except OSError as error:
-        if error.errno is not None and (error.filename is None or error.filename == name):
+        # A copy that runs out of space names its source, the small file that is not to blame.
+        if error.errno in NO_SPACE or (error.errno is not None and error.filename in (None, name)):
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     finally:

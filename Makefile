@@ -1,0 +1,42 @@
+# `make demo` reproduces the pocket tables, `make test` runs every test; both set up .venv first.
+PYTHON ?= python3
+CORES ?= 2
+BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test test-fast setup lint clean
+
+demo: setup
+	snakemake --cores $(CORES)
+	@echo "Tables: results/pocket/tables/language_guidance/   Report: results/pocket/report/index.html"
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not workflow"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	snakemake --lint
+
+setup: .venv/installed
+
+.venv/installed: envs/constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: $(PYTHON) is older than Python 3.11: set PYTHON=python3.11 or later" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "error: $(PYTHON) has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -e '.[pocket,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c envs/constraints.txt \
+		lightly pytorch-metric-learning
+	touch $@
+
+clean:
+	rm -rf results logs .snakemake

@@ -1,0 +1,35 @@
+# From dataset fetch to the papers' tables. Configuration: config/README.md. Targets: `snakemake --list`.
+from snakemake.utils import min_version
+
+min_version("9.14.1")
+
+
+configfile: "config/config.yaml"
+
+
+report: "report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        TABLE_FILES,
+        f"results/{SCALE}/report/index.html",
+    localrule: True
+
+
+include: "workflow/rules/recipes.smk"
+include: "workflow/rules/fetch.smk"
+include: "workflow/rules/captions.smk"
+include: "workflow/rules/pairs.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
+
+
+onsuccess:
+    print(f"Tables:  results/{SCALE}/tables/\nReport:  results/{SCALE}/report/index.html")

@@ -1,0 +1,206 @@
+"""The workflow as a user runs it: dry-runs of every scale, then the tiny scale end to end."""
+
+import filecmp
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.workflow
+ROOT = Path(__file__).parents[1]
+TINY = ("--configfile", "config/tiny.yaml")
+LINKED = ("Snakefile", "envs", "profiles", "report", "resources", "slurm", "workflow")
+
+
+def make_clone(folder):
+    """A checkout without results: everything linked but the configuration, which tests edit."""
+    folder.mkdir()
+    for name in LINKED:
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "config", folder / "config")
+    return folder
+
+
+def snakemake(clone, *arguments, check=True, library=ROOT / "src", **options):
+    """Run snakemake in `clone` with the environment's own Python first in the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(library), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
+    result = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, **options)
+    assert not check or result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result
+
+
+def planned_jobs(output):
+    """Rule -> number of jobs, as a dry-run prints them."""
+    table = output.split("Job stats:")[1].split("\n\n")[0] if "Job stats:" in output else ""
+    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+
+
+@pytest.fixture
+def clone(tmp_path):
+    return make_clone(tmp_path / "clone")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A clone in which the tiny scale has run to the end on two cores."""
+    clone = make_clone(tmp_path_factory.mktemp("finished") / "clone")
+    result = snakemake(clone, *TINY, "--cores", 2, timeout=600)
+    assert "Report:  results/tiny/report/index.html" in result.stdout + result.stderr
+    return clone
+
+
+SEEDS, EVIDENCE_SEEDS, SETS = 1, 5, 10  # of pocket, of evidence, of the paper
+
+
+@pytest.mark.parametrize(
+    ("arguments", "trained", "evaluated"),
+    [
+        ((), 4 * SEEDS, 8 * SEEDS),
+        (TINY, 4 * 2, 8 * 2),
+        (("--configfile", "config/evidence.yaml"), 4 * EVIDENCE_SEEDS, 8 * EVIDENCE_SEEDS),
+        (("--configfile", "config/paper.yaml"), 12, 24 * SETS),
+        (("--profile", "slurm", "--cores", "64", "--configfile", "config/paper.yaml"), 12, 24 * SETS),
+        (("--profile", "slurm", "--cores", "64"), 4 * SEEDS, 8 * SEEDS),
+        (("language_guidance_table1",), 4 * SEEDS, 4 * SEEDS),
+        (("language_guidance_table2",), 4 * SEEDS, 4 * SEEDS),
+        (("results/pocket/tables/language_guidance/table1.tex",), 4 * SEEDS, 4 * SEEDS),
+    ],
+)
+def test_dry_runs_schedule_what_was_asked(clone, arguments, trained, evaluated):
+    jobs = planned_jobs(snakemake(clone, "-n", "--quiet", "rules", *arguments).stdout)
+    assert jobs["train_model"] == trained
+    assert jobs["evaluate_run"] == evaluated
+    assert jobs["mine_pairs"] == jobs["make_captions"] == 1
+    assert not (clone / "results").exists()
+
+
+def test_parsing_is_light(clone):
+    code = (
+        "import sys, time; sys.argv = ['snakemake', '--list'];"
+        "from snakemake.cli import main; start = time.perf_counter();\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = [m for m in ('torch', 'pandas', 'faiss', 'transformers', 'matplotlib') if m in sys.modules];"
+        "print('heavy', heavy)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=clone, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "heavy []" in result.stdout
+
+
+def test_unknown_keys_and_values_are_one_line(clone):
+    result = snakemake(clone, "-n", "--config", "trainnig=3", check=False)
+    assert result.returncode == 1
+    assert "error: config: trainnig: unknown key: mend it in the config file" in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr + result.stdout
+
+
+def test_tables_hold_a_number_in_every_cell_of_ours(finished):
+    for number in (1, 2):
+        folder = finished / "results/tiny/tables/language_guidance"
+        cells = pd.read_csv(folder / f"table{number}.csv")
+        ours = cells[(cells.source == "ours") & (cells.status == "done")]
+        for row in ("SimCLR", "random weights"):
+            assert ours[ours.row.str.contains(row, regex=False)].value.between(0, 100).all()
+        assert {"paper", "ours"} <= set(cells.source)
+        for suffix in (".md", ".tex", ".html"):
+            assert "SimCLR" in (folder / f"table{number}{suffix}").read_text()
+    claims = json.loads((finished / "results/tiny/claims/language_guidance.json").read_text())
+    assert claims
+
+
+def test_average_is_the_mean_of_the_columns(finished):
+    table = pd.read_csv(finished / "results/tiny/tables/language_guidance/table1.csv")
+    done = table[(table.source == "ours") & (table.status == "done") & (table.part == "ours")]
+    for _, row in done.groupby("row"):
+        columns = row[row.column != "avg"].value
+        assert row[row.column == "avg"].value.item() == pytest.approx(columns.mean(), abs=1e-6)
+
+
+def test_second_run_does_nothing(finished):
+    assert "Nothing to be done" in snakemake(finished, *TINY, "-n").stdout
+
+
+def retrained(clone, *arguments, **options):
+    jobs = planned_jobs(snakemake(clone, *TINY, "-n", "--quiet", "rules", *arguments, **options).stdout)
+    return jobs.get("train_model", 0)
+
+
+def test_unrelated_keys_comments_and_a_fresh_clone_retrain_nothing(finished, tmp_path):
+    extra = ["--config", "limits={'bad_pictures': 0.02}", "resources={'checkpoint_seconds': 5}"]
+    assert retrained(finished, *extra) == 0
+    # A library whose docstrings and comments were edited, in a clone whose files are all new.
+    library = shutil.copytree(ROOT / "src", tmp_path / "src")
+    for path in library.rglob("*.py"):
+        path.write_text(path.read_text() + "\n# another comment\n")
+    fresh = make_clone(tmp_path / "fresh")
+    shutil.copytree(finished / "results", fresh / "results")
+    assert retrained(fresh, library=library) == 0
+
+
+def test_changing_one_recipe_retrains_exactly_its_runs(finished):
+    change = ["--config", "recipes={'lgsimclr': {'options': {'temperature': 0.2}}}"]
+    result = snakemake(finished, *TINY, "-n", "--quiet", "rules", *change)
+    assert planned_jobs(result.stdout)["train_model"] == 2
+
+
+def test_results_do_not_depend_on_cores(finished, tmp_path):
+    other = make_clone(tmp_path / "other")
+    snakemake(other, *TINY, "--cores", 1, "language_guidance_table1", "language_guidance_table2", timeout=600)
+    folder = "results/tiny/tables/language_guidance"
+    names = sorted(path.name for path in (finished / folder).iterdir())
+    assert len(names) == 8
+    match, mismatch, errors = filecmp.cmpfiles(finished / folder, other / folder, names, shallow=False)
+    assert (sorted(match), mismatch, errors) == (names, [], [])
+
+
+def test_both_reports(finished):
+    snakemake(finished, *TINY, "--cores", 1, "report", timeout=300)
+    snakemake(finished, *TINY, "--report", "results/report.zip", timeout=300)
+    for path in ("results/tiny/report.zip", "results/report.zip"):
+        with zipfile.ZipFile(finished / path) as archive:
+            assert any(name.endswith("report.html") for name in archive.namelist())
+    page = (finished / "results/tiny/report/index.html").read_text()
+    assert "SimCLR" in page
+    assert not re.search(r'(src|href)="https?:', page)
+
+
+def test_killed_in_the_middle_and_run_again(finished, clone):
+    """SIGKILL the controller and a training in the middle; the next run resumes and ends with the same weights."""
+    (run,) = (finished / "results/runs").glob("lgsimclr-seed0-*")
+    target = f"results/runs/{run.name}/model.safetensors"
+    shutil.copytree(finished / "results/pairs", clone / "results/pairs")
+    shutil.copytree(finished / "results/data", clone / "results/data")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    often = ("--config", "resources={'checkpoint_seconds': 0.001}")
+    process = subprocess.Popen(
+        [*(sys.executable, "-m", "snakemake"), *TINY, "--cores", "1", "--nolock", target, *often],
+        cwd=clone,
+        env=os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list((clone / "results/state").glob("*/step-*.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (clone / target).exists()
+    result = snakemake(clone, *TINY, "--cores", 1, "--nolock", target, timeout=300)
+    assert "resumed at step" in result.stdout + result.stderr
+    assert (clone / target).read_bytes() == (run / "model.safetensors").read_bytes()

@@ -1,0 +1,116 @@
+# Figures, the report's page, and Snakemake's own report with both inside.
+
+
+rule write_config:
+    output:
+        f"results/{SCALE}/config.json",
+    log:
+        f"logs/write_config/{SCALE}.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        config=json.dumps(config, sort_keys=True),
+    shell:
+        "python workflow/scripts/write_recipe.py --recipe {params.config:q} --output {output} > {log} 2>&1"
+
+
+rule draw_figures:
+    input:
+        studies=expand("config/papers/{study}.yaml", study=STUDIES),
+        tables=report_tables(".csv"),
+        runs=ancient(expand("results/recipes/runs/{run}.json", run=PLAN.runs)),
+        histories=ancient(expand("results/runs/{run}/history.jsonl", run=PLAN.runs)),
+        captions=ancient(expand("results/captions/{captions}.parquet", captions=PLAN.captions)),
+        caption_recipes=ancient(expand("results/recipes/captions/{captions}.json", captions=PLAN.captions)),
+        pairs=ancient(expand("results/pairs/{pairs}.parquet", pairs=PLAN.pairs)),
+        pair_summaries=ancient(expand("results/pairs/{pairs}.summary.json", pairs=PLAN.pairs)),
+        pair_recipes=ancient(expand("results/recipes/pairs/{pairs}.json", pairs=PLAN.pairs)),
+    output:
+        [
+            report(
+                f"results/{SCALE}/figures/{name}.svg",
+                category="Figures",
+                caption=f"../../report/{caption}.rst",
+                labels={"figure": name.replace("_", " ")},
+            )
+            for name, caption in report_figures().items()
+        ],
+        texts=f"results/{SCALE}/figures/figures.json",
+    log:
+        f"logs/draw_figures/{SCALE}.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "python workflow/scripts/draw_figures.py --studies {input.studies} --tables {input.tables}"
+        " --runs {input.runs} --histories {input.histories}"
+        " --captions {input.captions} --caption-recipes {input.caption_recipes}"
+        " --pairs {input.pairs} --pair-summaries {input.pair_summaries} --pair-recipes {input.pair_recipes}"
+        " --texts {output.texts} > {log} 2>&1"
+
+
+rule build_report:
+    input:
+        config=f"results/{SCALE}/config.json",
+        studies=expand("config/papers/{study}.yaml", study=STUDIES),
+        claims=expand(f"results/{SCALE}/claims/{{study}}.json", study=STUDIES),
+        claim_pages=expand(f"results/{SCALE}/claims/{{study}}.html", study=STUDIES),
+        tables=report_tables(".html"),
+        figures=f"results/{SCALE}/figures/figures.json",
+        drawings=expand(f"results/{SCALE}/figures/{{name}}.svg", name=report_figures()),
+        runs=ancient(expand("results/recipes/runs/{run}.json", run=PLAN.runs)),
+        models=ancient(expand("results/runs/{run}/model.safetensors", run=PLAN.runs)),
+        captions=ancient(expand("results/captions/{captions}.parquet", captions=PLAN.captions)),
+        caption_recipes=ancient(expand("results/recipes/captions/{captions}.json", captions=PLAN.captions)),
+        pairs=ancient(expand("results/pairs/{pairs}.parquet", pairs=PLAN.pairs)),
+        pair_summaries=ancient(expand("results/pairs/{pairs}.summary.json", pairs=PLAN.pairs)),
+        pair_recipes=ancient(expand("results/recipes/pairs/{pairs}.json", pairs=PLAN.pairs)),
+        indexes=ancient(expand("results/data/{pack}/index.parquet", pack=PLAN.packs)),
+        rejected=ancient(expand("results/data/{pack}/rejected.csv", pack=PLAN.packs)),
+        style="report/style.css",
+    output:
+        report(
+            f"results/{SCALE}/report/index.html",
+            category="Page",
+            caption="../../report/page.rst",
+            labels={"page": "everything on one page"},
+        ),
+    log:
+        f"logs/build_report/{SCALE}.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        benchmarks=lambda wildcards, input: "results/benchmarks/train_model",  # files may be missing: no input
+        command=lambda wildcards, input: own_command(),
+    shell:
+        "python workflow/scripts/build_report.py --config {input.config} --studies {input.studies}"
+        " --claims {input.claims} --claim-pages {input.claim_pages} --tables {input.tables} --figures {input.figures}"
+        " --runs {input.runs} --captions {input.captions} --caption-recipes {input.caption_recipes}"
+        " --pairs {input.pairs} --pair-summaries {input.pair_summaries} --pair-recipes {input.pair_recipes}"
+        " --indexes {input.indexes} --rejected {input.rejected} --benchmarks {params.benchmarks}"
+        " --command {params.command:q} --style {input.style} --output {output} > {log} 2>&1"
+
+
+# `snakemake report`: the page and Snakemake's own report around it, as one file to hand on. The nested call has the
+# whole configuration of this one, whatever files and `--config` values it was merged from, and runs no job.
+rule report:
+    input:
+        page=f"results/{SCALE}/report/index.html",
+        tables=TABLE_FILES,
+        words="report/workflow.rst",
+        config=f"results/{SCALE}/config.json",
+    output:
+        f"results/{SCALE}/report.zip",
+    log:
+        f"logs/report/{SCALE}.log",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    shell:
+        "snakemake --report {output} --nolock --configfile {input.config} -- {input.page} {input.tables} > {log} 2>&1"
