@@ -268,6 +268,7 @@ def test_claims_json_has_points_and_both_verdicts() -> None:
     assert (first["row_a"], first["row_b"]) == ("LGSimCLR (Banani et al.)", "SimCLR")
     assert entries["refined_captions_few_shot"]["ours"] == {
         "outcome": "not run",
+        "wording": "not run",
         "reason": "A row of this comparison has no recipe yet.",
         "difference": None,
         "counts": None,

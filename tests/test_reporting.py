@@ -145,12 +145,15 @@ def test_signs_are_those_of_the_claims_in_full(site) -> None:
 
 def test_interval_strips_share_one_axis_and_hollow_means_undecided() -> None:
     def claim(name: str, value: float, low: float, high: float) -> dict:
-        ours = {"outcome": "supported", "difference": {"value": value, "low": low, "high": high}}
+        ours = {"outcome": "supported", "wording": "supported by one seed"}
+        ours["difference"] = {"value": value, "low": low, "high": high, "n_seeds": 1}
         claim = {"id": name, "kind": "claim", "statement": name, "test": {"over": "average"}, "ours": ours}
-        return claim | {"reported": {"outcome": "not testable"}}
+        return claim | {"reported": {"outcome": "not testable", "wording": "not testable"}}
 
     claims = [claim("clear", -8.0, -10.0, -6.0), claim("open", 1.0, -1.0, 3.0)]
     parsed = Parsed(claims_overview(load_study(STUDY_FILE), claims, "pocket"))
+    assert "✔ supported by one seed" in parsed.texts
+    assert "may not hold for another seed" in answer(claims, "pocket")
     bars = [line for line in parsed.all("line") if line["class"] == "bar"]
     assert (bars[0]["x1"], bars[0]["x2"]) == ("4.0", "26.4")
     assert (bars[1]["x1"], bars[1]["x2"]) == ("54.4", "76.8")

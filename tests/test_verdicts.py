@@ -243,6 +243,8 @@ def test_explanations_give_the_deciding_numbers() -> None:
     assert f"Mean difference {signed_points(most.ours.difference.value)} points" in text
     assert "3 of 3 data sets above 0" in text
     assert "one seed, so the interval covers episodes only" in text
+    assert most.ours.wording == "supported by one seed"
+    assert most.reported.wording == "supported"
     assert "6 of 10 data sets above 0" in explain(most.reported, most.claim.test, most.example)
     refined = entries["refined_captions_few_shot"]
     assert "no recipe" in explain(refined.ours, refined.claim.test, "episode")

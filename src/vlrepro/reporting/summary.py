@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vlrepro.reporting.markup import Html, element, grid, join
+from vlrepro.tables.rendering import MARKS
 from vlrepro.tables.study import Study
 from vlrepro.tables.verdicts import signed_points
 
 Claim = Mapping[str, Any]
 """One entry of a claims file: see `vlrepro.tables.rendering.claims_to_json`."""
 
-MARKS = {"supported": "✔", "contradicted": "✘", "undecided": "○", "pending": "…", "not run": "–", "not testable": "–"}
 _JUDGED = ("supported", "contradicted", "undecided")
 
 SCALES = {
@@ -57,7 +57,9 @@ def answer(claims: Sequence[Claim], scale: str) -> str:
     if not judged:
         return f"None of the {len(claims)} claims can be judged on our runs at scale {scale} yet."
     found = ", ".join(f"{counts[outcome]} {outcome}" for outcome in _JUDGED)
-    return f"{judged} of {len(claims)} claims can be judged on our runs at scale {scale}: {found}."
+    once = any((claim["ours"].get("difference") or {}).get("n_seeds") == 1 for claim in claims)
+    caution = " Each verdict rests on one training of each model and may not hold for another seed." if once else ""
+    return f"{judged} of {len(claims)} claims can be judged on our runs at scale {scale}: {found}.{caution}"
 
 
 def _tally(claims: Sequence[Claim], scale: str) -> Html:
@@ -96,17 +98,18 @@ def _claim_table(title: str, claims: Sequence[Claim], scale: str, reach: float) 
     rows = [
         (
             element("a", claim["statement"], href=f"#claim-{claim['id']}"),
-            _verdict(claim["ours"]["outcome"]),
+            _verdict(claim["ours"]),
             _difference(claim, reach),
-            _verdict(claim["reported"]["outcome"]),
+            _verdict(claim["reported"]),
         )
         for claim in claims
     ]
     return element("div", grid(heads, rows, title), class_="claim-table")
 
 
-def _verdict(outcome: str) -> Html:
-    return element("strong", f"{MARKS[outcome]} {outcome}", class_=f"verdict {_verdict_class(outcome)}")
+def _verdict(verdict: Mapping[str, Any]) -> Html:
+    words = f"{MARKS[verdict['outcome']]} {verdict['wording']}"
+    return element("strong", words, class_=f"verdict {_verdict_class(verdict['outcome'])}")
 
 
 def _verdict_class(outcome: str) -> str:

@@ -19,7 +19,7 @@ from vlrepro.tables.verdicts import JudgedClaim, Verdict, explain, signed_points
 
 CSV_COLUMNS = ("table", "block", "row", "column", "value", "low", "high", "n_seeds", "covers", "status", "source")
 _BLANK = "–"
-_MARKS = {"supported": "✔", "contradicted": "✘", "undecided": "○", "pending": "…", "not run": "–", "not testable": "–"}
+MARKS = {"supported": "✔", "contradicted": "✘", "undecided": "○", "pending": "…", "not run": "–", "not testable": "–"}
 _LATEX = str.maketrans(
     {character: f"\\{character}" for character in "{}%&_#$"}
     | {character: f"{{{character}}}" for character in "[]*"}
@@ -132,7 +132,7 @@ def claims_to_markdown(claims: Sequence[JudgedClaim], scale: str) -> str:
             f"> {_markdown(claim.quote)} ({_markdown(claim.where)})\n\n"
             + (f"{_markdown(claim.reading)}\n\n" if claim.reading else "")
             + "\n".join(
-                f"- {_markdown(source)}: {_MARKS[verdict.outcome]} **{verdict.outcome}**. {_markdown(reason)}"
+                f"- {_markdown(source)}: {MARKS[verdict.outcome]} **{verdict.wording}**. {_markdown(reason)}"
                 for source, verdict, reason in _verdicts(judged, scale)
             )
         )
@@ -278,12 +278,13 @@ def _verdicts(judged: JudgedClaim, scale: str) -> list[tuple[str, Verdict, str]]
 
 def _html_verdict(source: str, verdict: Verdict, reason: str) -> str:
     name = verdict.outcome.replace(" ", "-")
-    outcome = f'<strong class="verdict verdict-{name}">{_MARKS[verdict.outcome]} {verdict.outcome}</strong>'
+    outcome = f'<strong class="verdict verdict-{name}">{MARKS[verdict.outcome]} {verdict.wording}</strong>'
     return f"<dt>{_html(source)}</dt><dd>{outcome} {_html(reason)}</dd>"
 
 
 def _verdict_values(verdict: Verdict, reason: str) -> dict[str, Any]:
-    values: dict[str, Any] = {"outcome": verdict.outcome, "reason": reason, "difference": None, "counts": None}
+    values: dict[str, Any] = {"outcome": verdict.outcome, "wording": verdict.wording, "reason": reason}
+    values |= {"difference": None, "counts": None}
     if verdict.difference is not None:
         mean = asdict(verdict.difference)
         values["difference"] = mean | {key: _exact(mean[key]) for key in ("value", "low", "high")}

@@ -57,6 +57,12 @@ class Verdict:
     difference: Interval | None = None
     counts: Counts | None = None
 
+    @property
+    def wording(self) -> str:
+        """The outcome as it is shown: what rests on one training is called so, for it may not hold for another."""
+        one = self.difference is not None and self.difference.n_seeds == 1
+        return f"{self.outcome} by one seed" if one and self.outcome in ("supported", "contradicted") else self.outcome
+
 
 @dataclass(frozen=True)
 class JudgedClaim:
