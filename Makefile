@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM := false
 .PHONY: demo test test-fast setup lint clean
 
 demo: setup
-	snakemake --cores $(CORES)
+	snakemake --cores $(CORES) --quiet reason
 	@echo "Tables: results/pocket/tables/language_guidance/   Report: results/pocket/report/index.html"
 
 test: setup lint

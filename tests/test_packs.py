@@ -122,6 +122,11 @@ def test_shard_cut_short_after_fetching(shape_pack):
         Pictures(Pack(shape_pack), 24)
 
 
+def test_a_source_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"source 'moon' has no file in vlrepro/data/sources"):
+        fetch_pack({"source": "moon", "path": str(tmp_path), "digest": None}, tmp_path / "out", 0.0)
+
+
 def encoded(picture, kind="PNG"):
     stream = io.BytesIO()
     picture.save(stream, kind)

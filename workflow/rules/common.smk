@@ -18,6 +18,9 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
+# Jobs read the library of this checkout, installed or not (an environment of `--sdm conda` does not hold it).
+shell.prefix("export PYTHONPATH=src${{PYTHONPATH:+:$PYTHONPATH}}; ")
+
 SCALE = CONFIG.scale
 RESOURCES = CONFIG.resources
 # Conventions of all .smk files. An artefact's name holds the digest of its recipe, so its inputs are `ancient`: a

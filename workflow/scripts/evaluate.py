@@ -2,12 +2,13 @@
 
 import argparse
 import time
-from importlib.metadata import version
 from pathlib import Path
 
+import numpy
 import torch
 from safetensors.torch import load_file
 
+from vlrepro import __version__
 from vlrepro.data.pack import read_index
 from vlrepro.errors import UserError, run_command
 from vlrepro.evaluation.protocols import SCORERS
@@ -50,7 +51,7 @@ def main() -> None:
         "evaluation": digest_of(recipe),
         "sets": sets,
         "seconds": round(time.monotonic() - start, 2),
-        "versions": {name: version(name) for name in ("vlrepro", "torch", "numpy")},
+        "versions": {"vlrepro": __version__, "torch": torch.__version__, "numpy": numpy.__version__},
     }
     write_json(arguments.output, metrics, indent=None)
 

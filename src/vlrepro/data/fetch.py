@@ -7,6 +7,7 @@ import importlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from vlrepro.data.loader import decode
@@ -28,7 +29,7 @@ def fetch_pack(recipe: Mapping[str, Any], folder: str | Path, limit: float) -> t
     """
     folder = Path(folder)
     _check_digest(recipe)
-    importlib.import_module(f"vlrepro.data.sources.{recipe['source']}").fetch(recipe["path"], folder)
+    _source(recipe["source"]).fetch(recipe["path"], folder)
     rows = read_index(folder / INDEX)
     reasons = _undecodable(Pack(folder))
     _check_limit(reasons, len(rows), limit, recipe["path"])
@@ -40,6 +41,13 @@ def fetch_pack(recipe: Mapping[str, Any], folder: str | Path, limit: float) -> t
     if reasons:
         write_index(folder / INDEX, [row for row in rows if row.key not in reasons])
     return len(rows) - len(reasons), len(reasons)
+
+
+def _source(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"vlrepro.data.sources.{name}")
+    except ModuleNotFoundError:
+        raise UserError(f"source {name!r} has no file in vlrepro/data/sources: mend packs in the config") from None
 
 
 def _check_digest(recipe: Mapping[str, Any]) -> None:
