@@ -82,10 +82,6 @@ class Plan:
         plan = self.tables[table]
         return [(run, evaluation) for run in plan.runs for evaluation in plan.evaluations]
 
-    def caption_packs(self) -> dict[str, str]:
-        """Caption id -> the pack whose pictures it describes."""
-        return {name: recipe["pack"] for name, recipe in self.captions.items()}
-
 
 def make_plan(config: Config, studies: Mapping[str, Study]) -> Plan:
     """Plan all tables of `studies` under `config`.
