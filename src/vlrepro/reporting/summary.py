@@ -24,11 +24,13 @@ SCALES = {
     "pocket": (
         "A small stand-in for the paper's experiment, made in minutes on two cores: other data, a small backbone, a "
         "short training. It can show in which direction an effect goes here. It neither matches nor misses any number "
-        "that the paper prints."
+        "that the paper prints. Its caption noise and training settings were chosen after trial runs on these same "
+        "sets, so its verdicts are exploratory."
     ),
     "evidence": (
         "The pocket experiment with more seeds: other data, a small backbone, a short training. It can show in which "
-        "direction an effect goes here. It neither matches nor misses any number that the paper prints."
+        "direction an effect goes here. It neither matches nor misses any number that the paper prints. Its caption "
+        "noise and training settings were chosen after trial runs of one seed on these same sets."
     ),
     "paper": "The paper's own data, backbone and length of training, as far as its text gives them.",
 }
