@@ -11,6 +11,17 @@ from vlrepro.data.pack import Picture, write_pack
 
 COLOURS = ("red", "green", "blue", "orange")
 SHAPES = ("ellipse", "rectangle")
+STRONG = {
+    "scale": [0.3, 1.0],
+    "ratio": [0.75, 1.333],
+    "flip": 0.5,
+    "jitter": [0.4, 0.4, 0.4, 0.1],
+    "jitter_probability": 0.8,
+    "grey_probability": 0.2,
+    "blur_probability": 0.5,
+    "blur_kernel": 3,
+    "blur_sigma": [0.1, 2.0],
+}
 
 
 def draw_shape(shape: str, colour: str, seed: int, size: int = 24) -> bytes:
@@ -64,17 +75,7 @@ def recipe():
     return {
         "framework": "simclr",
         "options": {"hidden_width": 16, "output_width": 8},
-        "augmentation": {
-            "scale": [0.3, 1.0],
-            "ratio": [0.75, 1.333],
-            "flip": 0.5,
-            "jitter": [0.4, 0.4, 0.4, 0.1],
-            "jitter_probability": 0.8,
-            "grey_probability": 0.2,
-            "blur_probability": 0.5,
-            "blur_kernel": 3,
-            "blur_sigma": [0.1, 2.0],
-        },
+        "augmentations": [STRONG, STRONG],
         "pictures": {"canvas": 24, "size": 16, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
         "backbone": {"name": "resnet_small", "width": 4},
         "batch_size": 16,

@@ -41,10 +41,14 @@ def planned(values, study):
     return make_plan(load_config(values), {study.slug: study})
 
 
+TABLES = ("table1", "table2", "augmentation", "captions", "scopes", "backbones", "frameworks", "protocols")
+
+
 @pytest.mark.parametrize("scale", ["config.yaml", "tiny.yaml", "evidence.yaml", "paper.yaml"])
-def test_every_scale_loads_and_plans_both_tables(scale, study):
+def test_every_scale_plans_whole_tables(scale, study):
     plan = planned(merged("config.yaml", scale), study)
-    assert set(plan.tables) == {"language_guidance_table1", "language_guidance_table2"}
+    names = plan.config.tables or TABLES
+    assert set(plan.tables) == {f"language_guidance_{name}" for name in names}
     for table in plan.tables:
         metrics = plan.metrics(table)
         assert len(metrics) == len(set(metrics)) > 0
@@ -52,6 +56,31 @@ def test_every_scale_loads_and_plans_both_tables(scale, study):
     for run in plan.runs.values():
         assert run.pack in plan.packs
         assert run.pairs is None or run.pairs in plan.pairs
+        assert run.texts is None or (run.texts in plan.embeddings and run.captions in plan.captions)
+    for pairs in plan.pairs.values():
+        assert pairs["captions"] is None or pairs["captions"] in plan.captions
+        assert pairs["embeddings"] is None or pairs["embeddings"] in plan.embeddings
+    for captions in plan.captions.values():
+        assert set(captions.get("sources", {}).values()) <= set(plan.captions)
+        assert set(captions.get("scores", {}).values()) <= set(plan.scores)
+        assert not captions.get("stand_in") or captions["model"] in plan.checkpoints
+
+
+def test_a_pack_without_captions_runs_on_generated_ones(values, study):
+    values["recipes"]["lgsimclr"]["pairs"] = "language_generated"
+    values["tables"] = ["augmentation"]
+    for name in ("lgsimclr_simclr_augmentation", "lgsimclr_oracle", "lgsimclr_oracle_simclr_augmentation"):
+        values["recipes"][name]["pairs"] = "language_generated"
+    plan = planned(values, study)
+    assert {recipe["method"] for recipe in plan.captions.values()} == {"generated"}
+
+
+def test_captions_share_their_embeddings(values, study):
+    plan = planned(values, study)
+    embeddings = [recipe["embeddings"] for recipe in plan.pairs.values() if recipe["captions"]]
+    assert len(embeddings) > len(set(embeddings))
+    (clip,) = (run for run in plan.runs.values() if run.recipe_name == "clip")
+    assert clip.texts in embeddings
 
 
 def test_evidence_reuses_the_pocket_runs(study):
@@ -73,6 +102,16 @@ def test_evidence_reuses_the_pocket_runs(study):
         (("seeds",), [0, 0], "a seed is given twice"),
         (("packs", "pretrain", "digest"), "abc", "packs.pretrain.digest"),
         (("evaluation", "sets"), ["moon"], "evaluation.sets names 'moon'"),
+        (("captions", "generated", "captioner"), "nobody", "captions.generated.captioner names 'nobody'"),
+        (("captions", "refined", "scorer"), None, "method refined needs original, generated, scorer: see scorer"),
+        (("captioners", "captioner", "model"), "a/b", "give either model or stand_in"),
+        (("encoders", "visual", "scorer"), None, "kind image needs scorer"),
+        (("pairs", "visual", "encoder"), None, "pairs by caption or picture need an encoder"),
+        (("pairs", "oracle", "captions"), "original", "pairs by caption need captions, and only they"),
+        (("pairs", "language_group", "scope"), "subreddit", "pairs.language_group.scope: Input should be"),
+        (("recipes", "clip", "text_encoder"), None, "texts and text_encoder go together"),
+        (("recipes", "slip", "augmentation"), ["simclr", "moon"], "recipes.slip.augmentation names 'moon'"),
+        (("evaluation", "protocols", "linear", "kind"), "lines", "evaluation.protocols.linear: Input tag 'lines'"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_key(values, path, value, words):
@@ -92,12 +131,42 @@ def test_a_table_that_asks_for_an_unknown_recipe(values, study):
         planned(values, study)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "change", "words"),
+    [
+        ("clip", {"texts": None, "text_encoder": None}, "recipes.clip: framework 'clip' needs texts"),
+        ("simclr", {"texts": "original", "text_encoder": "minilm"}, "framework 'simclr' reads no texts"),
+        ("slip", {"augmentation": ["simclr", "simclr"]}, "recipes.slip: 2 augmentations for 3 views"),
+        ("simclr", {"framework": "simclear"}, "'frameworks.simclear' is not a module"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_its_framework(values, study, recipe, change, words):
+    values["recipes"][recipe] |= change
+    with pytest.raises(UserError, match=words):
+        planned(values, study)
+
+
+def test_a_table_or_protocol_that_is_not_there(values, study):
+    with pytest.raises(UserError, match="tables: 'table9' is in no study: choose among"):
+        planned(values | {"tables": ["table9"]}, study)
+    del values["evaluation"]["protocols"]["few_shot"]
+    with pytest.raises(UserError, match=r"evaluation.protocols: 'few_shot' is asked for by a table"):
+        planned(values, study)
+
+
+def test_a_recipe_that_is_null_is_not_run(values, study):
+    values["recipes"]["lgsimclr_oracle"] = None
+    runs = {run.recipe_name for run in planned(values, study).runs.values()}
+    assert "lgsimclr_oracle" not in runs
+    assert "lgsimclr" in runs
+
+
 def test_changing_one_recipe_changes_exactly_its_runs(values, study):
     before = planned(values, study)
-    values["recipes"]["lgsimclr"]["options"]["temperature"] = 0.2
+    values["recipes"]["lgsimclr_group"]["batch_size"] = 64
     after = planned(values, study)
     changed = set(before.runs) ^ set(after.runs)
-    assert {name.split("-seed")[0] for name in changed} == {"lgsimclr"}
+    assert {name.split("-seed")[0] for name in changed} == {"lgsimclr_group"}
     assert len(changed) == 2 * len(values["seeds"])
 
 
@@ -118,17 +187,32 @@ def test_keys_that_change_no_result_change_no_id(values, study, path, value):
         place = place[part]
     place[path[-1]] = value
     after = planned(values, study)
-    for kind in ("packs", "captions", "pairs", "runs", "evaluations"):
+    for kind in ("packs", "checkpoints", "captions", "scores", "embeddings", "pairs", "runs", "evaluations"):
         assert set(getattr(before, kind)) == set(getattr(after, kind))
 
 
-def test_changed_captions_change_pairs_and_guided_runs_only(values, study):
+def test_changed_captions_change_only_what_is_made_of_them(values, study):
     before = planned(values, study)
     values["captions"]["original"]["seed"] = 1
     after = planned(values, study)
-    assert not set(before.pairs) & set(after.pairs)
     kept = {name.split("-seed")[0] for name in set(before.runs) & set(after.runs)}
-    assert kept == {"simclr", "random"}
+    of_captions = {"original", "refined"}
+    touched = {
+        name
+        for name, recipe in values["recipes"].items()
+        if recipe.get("texts") in of_captions
+        or values["pairs"].get(recipe.get("pairs"), {}).get("captions") in of_captions
+    }
+    assert kept == set(values["recipes"]) - touched
+    assert {"simclr", "lgsimclr_generated", "lgsimclr_clean", "lgsimclr_oracle"} <= kept
+
+
+def test_another_seed_of_the_captioner_changes_what_it_writes(values, study):
+    before = planned(values, study)
+    values["captioners"]["captioner"]["stand_in"]["seed"] = 1
+    after = planned(values, study)
+    changed = {name.split("-")[0] for name in set(before.captions) - set(after.captions)}
+    assert changed == {"generated", "refined"}
 
 
 def test_revisions_are_read_without_importing(study):

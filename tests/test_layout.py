@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +9,11 @@ import pytest
 import yaml
 
 from vlrepro.errors import UserError
-from vlrepro.tables.layout import Part, SetInfo, Table, build_table
+from vlrepro.tables.cells import Cells, ModelSize, SetInfo
+from vlrepro.tables.layout import build_table
+from vlrepro.tables.parts import Part, Table
 from vlrepro.tables.statistics import Scores
-from vlrepro.tables.study import Study, load_study
+from vlrepro.tables.study import load_study
 
 FILE = Path(__file__).parents[1] / "config/papers/language_guidance.yaml"
 STUDY = load_study(FILE)
@@ -25,12 +25,25 @@ def cell(seeds: tuple[int, ...] = (0, 1)) -> Scores:
     return Scores((GENERATOR.random((len(seeds), 40)) < 0.5).astype(float), seeds)
 
 
-def all_scores() -> dict[tuple[str, str], Scores]:
-    return {(recipe, entry.name): cell() for recipe in ("simclr", "lgsimclr", "random") for entry in SETS}
+def all_scores(recipes: tuple[str, ...] = ("simclr", "lgsimclr", "random")) -> dict[tuple[str, str], Scores]:
+    return {(recipe, entry.name): cell() for recipe in recipes for entry in SETS}
 
 
-def built(scores: dict[tuple[str, str], Scores], number: int = 1, scale: str = "pocket", **more: object) -> Table:
-    return build_table(STUDY, number, scores, more.pop("sets", SETS), scale, resamples=100, **more)
+def cells_of(scores: dict[str, dict[tuple[str, str], Scores]], sets: list[SetInfo] = SETS) -> Cells:
+    recipes = {recipe for entries in scores.values() for recipe, _ in entries}
+    models = {recipe: ModelSize(1000 + len(recipe), 16) for recipe in recipes}
+    return Cells(scores, dict.fromkeys(scores, sets), models)
+
+
+def built(scores: dict[tuple[str, str], Scores], name: str = "table1", scale: str = "pocket", **more: object) -> Table:
+    evaluation = STUDY.table(name).evaluations[0]
+    cells = cells_of({evaluation: scores}, more.pop("sets", SETS))
+    return build_table(STUDY, name, cells, scale, resamples=100, **more)
+
+
+def summary(name: str, recipes: tuple[str, ...]) -> tuple[Table, dict[str, dict[tuple[str, str], Scores]]]:
+    scores = {evaluation: all_scores(recipes) for evaluation in STUDY.table(name).evaluations}
+    return build_table(STUDY, name, cells_of(scores), "pocket", resamples=100), scores
 
 
 def part(table: Table, kind: str) -> Part:
@@ -53,7 +66,7 @@ def changed(tmp_path: Path, change: object) -> Path:
 def test_ours_has_our_columns_and_all_rows_in_the_papers_order() -> None:
     ours = part(built(all_scores()), "ours")
     assert [column.title for column in ours.columns] == ["Noto", "Clip art", "Avg"]
-    assert [row.id for row in ours.rows] == [row.id for row in STUDY.table(1).rows]
+    assert [row.id for row in ours.rows] == [row.id for row in STUDY.table("table1").rows]
     assert ours.rows[4].block == "Banani et al."
 
 
@@ -70,22 +83,36 @@ def test_what_is_missing_is_told_apart() -> None:
     scores = all_scores()
     del scores["random", "noto"]
     ours = part(built(scores), "ours")
-    assert {cell.status for cell in row_of(ours, "swav").values()} == {"not run"}
+    assert {cell.status for cell in row_of(ours, "swav").values()} == {"pending"}
     assert {name: cell.status for name, cell in row_of(ours, "random").items()} == {
         "noto": "pending",
         "clipart": "done",
         "avg": "pending",
     }
-    assert row_of(ours, "lgsimclr_simclr_augmentation")["noto"].status == "pending"
     assert row_of(ours, "swav")["noto"].value is None
 
 
-def test_differences_are_from_the_baseline_row_and_paired() -> None:
+def test_a_row_without_a_recipe_is_not_run(tmp_path: Path) -> None:
+    study = load_study(changed(tmp_path, lambda v: v["tables"][0]["rows"][3].update(recipe=None)))
+    ours = part(build_table(study, "table1", cells_of({"linear": all_scores()}), "pocket", resamples=50), "ours")
+    assert {cell.status for cell in row_of(ours, "swav").values()} == {"not run"}
+
+
+def test_differences_are_from_the_baseline_rows_and_paired() -> None:
     scores = all_scores()
     found = part(built(scores), "difference")
     assert [row.label for row in found.rows] == [
+        "VisSimSiam minus SimCLR",
+        "VisNNCLR minus SimCLR",
+        "SWAV minus SimCLR",
         "LGSimCLR (Banani et al.) minus SimCLR",
+        "LGSimSiam (Banani et al.) minus VisSimSiam",
+        "LGSimCLR (Ours) minus SimCLR",
+        "LGSimCLR (Ours) minus LGSimCLR (Banani et al.)",
+        "LGSimSiam (Ours) minus VisSimSiam",
+        "LGSimSiam (Ours) minus LGSimSiam (Banani et al.)",
         "LGSimCLR, SimCLR's augmentation (Controls) minus SimCLR",
+        "SimCLR, crop alone (Controls) minus SimCLR",
         "random weights (Controls) minus SimCLR",
     ]
     noto = row_of(found, "lgsimclr_original-minus-simclr")["noto"]
@@ -96,21 +123,74 @@ def test_differences_are_from_the_baseline_row_and_paired() -> None:
     assert (zero.value, zero.low, zero.high) == (0, 0, 0)
 
 
-def test_a_rows_own_baseline_is_used(tmp_path: Path) -> None:
-    def run_simsiam(values: dict) -> None:
-        rows = {row["id"]: row for row in values["tables"][0]["rows"]}
-        rows["vis_simsiam"]["recipe"], rows["lgsimsiam_original"]["recipe"] = "simsiam", "lgsimsiam"
+def test_a_summary_table_has_one_column_an_evaluation() -> None:
+    shown, scores = summary("captions", ("simclr", "lgsimclr", "lgsimclr_clean"))
+    assert [part.kind for part in shown.parts] == ["ours", "difference"]
+    ours = part(shown, "ours")
+    assert [column.title for column in ours.columns] == ["Linear probe", "Few-shot"]
+    assert all(column.average for column in ours.columns)
+    clean = row_of(ours, "lgsimclr_clean")
+    for evaluation, entries in scores.items():
+        expected = np.mean([entries["lgsimclr_clean", entry.name].values.mean() for entry in SETS])
+        assert clean[evaluation].value == pytest.approx(expected)
+    assert {found.status for found in row_of(ours, "lgsimclr_generated").values()} == {"pending"}
+    difference = row_of(part(shown, "difference"), "lgsimclr_clean-minus-lgsimclr")["few_shot"]
+    expected = clean["few_shot"].value - row_of(ours, "lgsimclr")["few_shot"].value
+    assert difference.value == pytest.approx(expected)
+    assert "lgsimclr-minus-simclr" in [row.id for row in part(shown, "difference").rows]
 
-    table = build_table(load_study(changed(tmp_path, run_simsiam)), 1, all_scores(), SETS, "pocket", resamples=50)
-    labels = [row.label for row in part(table, "difference").rows]
-    assert "LGSimSiam (Banani et al.) minus VisSimSiam" in labels
-    assert "VisSimSiam minus SimCLR" in labels
+
+def test_a_summary_tables_details_are_its_single_sets() -> None:
+    shown, scores = summary("captions", ("simclr", "lgsimclr"))
+    assert [(part.kind, part.columns[0].evaluation) for part in shown.details] == [
+        ("ours", "Linear probe"),
+        ("difference", "Linear probe"),
+        ("ours", "Few-shot"),
+        ("difference", "Few-shot"),
+    ]
+    few_shot = shown.details[2]
+    assert [column.title for column in few_shot.columns] == ["Noto", "Clip art"]
+    value = row_of(few_shot, "simclr")["clipart"].value
+    assert value == pytest.approx(scores["few_shot"]["simclr", "clipart"].values.mean())
+    assert built(all_scores()).details == ()
+
+
+def test_backbones_show_their_size_and_differ_within_the_backbone() -> None:
+    shown, _ = summary("backbones", ("simclr", "lgsimclr", "simclr_mobile", "lgsimclr_mobile"))
+    ours = part(shown, "ours")
+    assert [column.title for column in ours.columns][:2] == ["Backbone parameters", "Feature width"]
+    sizes = row_of(ours, "simclr_mobile")
+    assert (sizes["parameters"].value, sizes["parameters"].unit, sizes["feature_width"].value) == (1013, "count", 16)
+    assert row_of(ours, "simclr_projected")["parameters"].status == "pending"
+    differences = part(shown, "difference")
+    assert [column.name for column in differences.columns] == ["linear", "few_shot"]
+    assert [row.id for row in differences.rows] == [
+        "lgsimclr-minus-simclr",
+        "lgsimclr_projected-minus-simclr_projected",
+        "lgsimclr_bottleneck-minus-simclr_bottleneck",
+        "lgsimclr_mobile-minus-simclr_mobile",
+    ]
+    assert differences.rows[-1].label == "LGSimCLR minus SimCLR (MobileNet)"
+
+
+def test_a_summary_tables_footnotes_name_its_evaluations() -> None:
+    notes = " ".join(summary("protocols", ("simclr",))[0].footnotes)
+    assert "The paper does not print this table" in notes
+    assert "un-squared norm" in notes
+    assert "seeds and test images or episodes" in notes
+    assert notes.count("Data sets: Noto (25 classes") == 1
+
+
+def test_a_summary_table_at_paper_scale_takes_any_set() -> None:
+    scores = {"linear": all_scores(), "few_shot": all_scores()}
+    shown = build_table(STUDY, "captions", cells_of(scores), "paper", resamples=50)
+    assert row_of(part(shown, "ours"), "simclr")["linear"].status == "done"
 
 
 def test_the_papers_part_is_as_printed_and_has_no_interval() -> None:
     paper = part(built(all_scores()), "paper")
     assert [column.title for column in paper.columns][-2:] == ["Resisc45", "Avg"]
-    assert [row.id for row in paper.rows] == [row.id for row in STUDY.table(1).rows if row.block != "Controls"]
+    assert [row.id for row in paper.rows] == [row.id for row in STUDY.table("table1").rows if row.block != "Controls"]
     printed = row_of(paper, "lgsimclr_refined")
     assert (printed["stl10"].status, printed["stl10"].value, printed["stl10"].low) == ("printed", 0.867, None)
     assert printed["avg"].status == "blank"
@@ -120,7 +200,7 @@ def test_the_papers_part_is_as_printed_and_has_no_interval() -> None:
 def test_at_paper_scale_the_columns_are_the_papers() -> None:
     sets = [SetInfo("dtd", "DTD", 47, 1880, 1 / 47), SetInfo("food101", "Food101", 101, 25250, 1 / 101)]
     ours = part(built({("simclr", "dtd"): cell()}, scale="paper", sets=sets), "ours")
-    assert [column.title for column in ours.columns] == [column.title for column in STUDY.table(1).columns]
+    assert [column.title for column in ours.columns] == [column.title for column in STUDY.table("table1").columns]
     statuses = {name: found.status for name, found in row_of(ours, "simclr").items()}
     assert {name for name, status in statuses.items() if status == "done"} == {"dtd"}
     with pytest.raises(UserError, match="'noto' is not a column of the paper"):
@@ -142,14 +222,16 @@ def test_footnotes_say_what_one_must_know() -> None:
     assert "Noto (25 classes, 1,234 test images, chance 4.0)" in notes
     assert "Noto stands for Food101." in notes
     assert "random resized crop" in notes
-    assert "episodes only, since there is one seed" in " ".join(built({("simclr", "noto"): cell((0,))}, 2).footnotes)
+    assert "episodes only, since there is one seed" in " ".join(
+        built({("simclr", "noto"): cell((0,))}, "table2").footnotes
+    )
     assert "Nothing has been scored yet." in built({}).footnotes
     assert "not to be compared" not in " ".join(built({}, scale="paper", sets=[]).footnotes)
 
 
 def test_unknown_table() -> None:
-    with pytest.raises(UserError, match="language_guidance: there is no table 9: choose one of 1, 2"):
-        built({}, 9)
+    with pytest.raises(UserError, match="language_guidance: there is no table 'table9': choose one of table1, table2"):
+        build_table(STUDY, "table9", cells_of({}), "pocket")
 
 
 def test_without_our_rows_to_compare_there_is_no_part_of_differences(tmp_path: Path) -> None:
@@ -158,64 +240,4 @@ def test_without_our_rows_to_compare_there_is_no_part_of_differences(tmp_path: P
             row["recipe"] = None
 
     study = load_study(changed(tmp_path, no_recipes))
-    assert [part.kind for part in build_table(study, 1, {}, SETS, "pocket").parts] == ["ours", "paper"]
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda v: v.update(sluggish=1), "sluggish: unknown key"),
-        (lambda v: v["tables"][0]["rows"][3].update(recipie="x"), r"tables\.0\.rows\.3\.recipie: unknown key"),
-        (lambda v: v["claims"][0]["test"].update(on="avg"), r"claims\.0\.test\.on: unknown key"),
-        (lambda v: v["tables"][1].pop("metric"), r"tables\.1\.metric: Field required"),
-        (lambda v: v["tables"][0]["rows"][0]["reported"].pop(), "row 'simclr' reports 10 cells for 11 columns"),
-        (lambda v: v["tables"][0]["rows"][0]["reported"].__setitem__(0, "61.2"), r"reported\.0: .*valid number"),
-        (lambda v: v["tables"][0]["rows"][0]["reported"].__setitem__(0, 612), r"reported\.0: .*less than"),
-        (lambda v: v["tables"][0].update(baseline="moco"), "baseline 'moco' is not a row"),
-        (lambda v: v["tables"][0]["rows"][5].update(baseline="moco"), "baseline 'moco' is not a row"),
-        (lambda v: v["tables"][0]["rows"].append(v["tables"][0]["rows"][0]), "row 'simclr' is given twice"),
-        (lambda v: v["tables"][1].update(number=1), "table 1 is given twice"),
-        (lambda v: v["claims"].append(v["claims"][0]), "claim 'few_shot_most' is given twice"),
-        (lambda v: v["claims"][0]["test"].update(row_a="moco"), "'moco', which is not a row of table 2"),
-        (lambda v: v["claims"][0]["test"].update(reported_b="moco"), "'moco', which is not a row of table 2"),
-        (lambda v: v["claims"][0].update(table=7), "names table 7"),
-        (lambda v: v["claims"][0].update(quote=""), r"claims\.0\.quote"),
-    ],
-)
-def test_a_wrong_study_is_one_line_with_file_and_key(tmp_path: Path, change: object, words: str) -> None:
-    path = changed(tmp_path, change)
-    with pytest.raises(UserError, match=words) as error:
-        load_study(path)
-    assert str(error.value).startswith(str(path))
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("text", ["slug: a\nslug: b\n", "slug: [1\n", "a: {b: 1, b: 2}\n"])
-def test_broken_yaml_and_repeated_keys_name_the_file(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text(text)
-    with pytest.raises(UserError, match=r"study\.yaml: .*line \d") as error:
-        load_study(path)
-    assert "\n" not in str(error.value)
-
-
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text("")
-    with pytest.raises(UserError, match="top level"):
-        load_study(path)
-
-
-def test_every_study_file_loads_and_is_named_after_its_slug() -> None:
-    studies = {path.stem: load_study(path) for path in FILE.parent.glob("*.yaml")}
-    assert {stem: study.slug for stem, study in studies.items()} == {stem: stem for stem in studies}
-    assert all(isinstance(study, Study) for study in studies.values())
-
-
-def test_loading_a_study_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from vlrepro.tables.study import load_study; load_study(sys.argv[1]);"
-        "print(sorted({'numpy', 'scipy', 'pandas', 'torch', 'snakemake'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(FILE)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert [part.kind for part in build_table(study, "table1", cells_of({}), "pocket").parts] == ["ours", "paper"]

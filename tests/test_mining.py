@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlrepro.errors import UserError
-from vlrepro.pairs.mining import mine_pairs
-from vlrepro.pairs.purity import purity, random_purity
+from vlrepro.pairs.mining import Pairs, mine_pairs
+from vlrepro.pairs.purity import purity, random_purity, summarise
 
 
 def random_captions(count: int, distinct: int, seed: int):
@@ -45,6 +45,53 @@ def test_equals_brute_force(count, distinct, seed, scoped):
         assert all(groups[i] == groups[j] for i, j in zip(pairs.source, pairs.neighbour, strict=True))
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    count=st.integers(1, 40),
+    distinct=st.integers(1, 30),
+    k=st.integers(1, 8),
+    seed=st.integers(0, 10**6),
+    scoped=st.booleans(),
+)
+def test_several_neighbours_equal_brute_force(count, distinct, k, seed, scoped):
+    texts, embeddings, keys, groups = random_captions(count, distinct, seed)
+    groups = groups if scoped else ["all"] * count
+    pairs = mine_pairs(texts, embeddings, keys, groups, k=k)
+    for i in range(count):
+        others = [j for j in range(count) if j != i and groups[j] == groups[i]]
+        cosines = sorted((float(embeddings[i].astype(np.float64) @ embeddings[j]) for j in others), reverse=True)
+        mine = pairs.source == i
+        found = pairs.neighbour[mine]
+        assert set(found) <= set(others)
+        assert len(set(found)) == len(found) == min(k, len(others))
+        assert np.allclose(pairs.cosine[mine], cosines[:k], atol=1e-6)
+        assert np.allclose(embeddings[found] @ embeddings[i], pairs.cosine[mine], atol=1e-5)
+        assert list(pairs.rank[mine]) == list(range(len(found)))
+        # The holders of the same caption come first, from the next in key order on.
+        same = [j for j in others if texts[j] == texts[i]]
+        assert list(found[: len(same)]) == sorted(same, key=lambda j: (j < i, j))[:k]
+    assert np.all(np.diff(pairs.source) >= 0)
+    assert len(np.unique(pairs.source)) + sum(pairs.left_out.values()) == count
+    first = mine_pairs(texts, embeddings, keys, groups)
+    assert np.array_equal(first.neighbour, pairs.neighbour[pairs.rank == 0])
+
+
+def test_identical_captions_only():
+    pairs = mine_pairs(["look at this"] * 5, np.ones((5, 1), np.float32), list("edcba"), k=2)
+    assert pairs.neighbour.reshape(5, 2).tolist() == [[4, 3], [0, 4], [1, 0], [2, 1], [3, 2]]
+    summary = summarise(pairs, {"concept": list("xxxyy")}, ["look at this"] * 5)
+    assert summary["same_caption"] == 1.0
+    assert summary["pictures"] == 5
+    assert mine_pairs(["one"], np.ones((1, 1), np.float32), ["a"]).left_out == {"alone_in_scope": 1}
+
+
+def test_unknown_scopes_are_not_a_scope():
+    texts, embeddings, keys, _ = random_captions(6, 6, 0)
+    pairs = mine_pairs(texts, embeddings, keys, ["a", "a", None, None, "b", "a"], minimum_cosine=-1)
+    assert pairs.left_out == {"alone_in_scope": 1, "unknown_scope": 2}
+    assert list(pairs.source) == [0, 1, 5]
+
+
 def test_repeated_captions_are_spread_and_never_self():
     texts = ["look at this"] * 50 + ["a cat"]
     embeddings = np.repeat(np.eye(2, dtype=np.float32), [50, 1], axis=0)
@@ -80,5 +127,8 @@ def test_purity_counts_equal_names():
     share, low, high = purity(pairs, ["cat", "cat", "dog", "cow"])
     assert share == 0.5
     assert 0 < low < 0.5 < high < 1
+    # Two pairs a source say no more about the interval than one.
+    twice = Pairs(np.repeat(pairs.source, 2), np.repeat(pairs.neighbour, 2), np.repeat(pairs.cosine, 2))
+    assert purity(twice, ["cat", "cat", "dog", "cow"]) == (share, low, high)
     # 4 pictures, 2 of one name: 2 ordered same-name pairs of 12.
     assert random_purity(["cat", "cat", "dog", "cow"]) == pytest.approx(2 / 12)

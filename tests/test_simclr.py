@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from framework_steps import adamw, batch_of, resumed_losses, small_model, train_steps, unit_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightly.loss import NTXentLoss
@@ -14,13 +15,8 @@ from torch.nn.functional import normalize
 
 from vlrepro.errors import UserError
 from vlrepro.frameworks import build_framework
-from vlrepro.frameworks.simclr import nt_xent
+from vlrepro.frameworks.simclr import nt_xent, spread
 from vlrepro.models.backbones import build_backbone
-
-
-def unit_rows(count: int, width: int) -> torch.Tensor:
-    """Fresh random unit rows in double precision: no seed, so every run tries other numbers."""
-    return normalize(torch.randn(count, width, dtype=torch.float64), dim=1)
 
 
 def looped(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
@@ -87,13 +83,41 @@ def test_accuracy_counts_anchors_whose_positive_is_nearest():
     assert nt_xent(first, first.roll(1, 0), 0.1)[1].item() == 0.0
 
 
+def test_masking_hides_nothing_from_the_gradient():
+    rows = [unit_rows(3, 4).requires_grad_() for _ in range(2)]
+    assert torch.autograd.gradcheck(lambda first, second: nt_xent(first, second, 0.3)[0], rows)
+
+
+def test_forward_is_the_loss_of_both_views():
+    model = small_model("simclr", hidden_width=8, output_width=4, temperature=0.2)
+    batch = batch_of(0)
+    result = model(batch)
+    rows = model.head(model.backbone(torch.cat(batch.views))).detach()
+    assert result.loss.item() == pytest.approx(NTXentLoss(0.2)(*rows.chunk(2)).item(), abs=1e-5)
+    assert set(result.logs) == {"contrast_accuracy", "spread"}
+
+
+def test_spread_tells_collapse():
+    assert spread(unit_rows(4000, 32)) == pytest.approx(1, abs=0.05)
+    assert spread(unit_rows(1, 32).expand(10, -1)) == pytest.approx(0, abs=1e-9)
+
+
 def test_framework_trains_and_refuses_unknown_options():
-    torch.manual_seed(0)
-    model = build_framework("simclr", build_backbone("resnet_small", width=4), {"hidden_width": 8, "output_width": 4})
-    step = model([torch.randn(6, 3, 16, 16), torch.randn(6, 3, 16, 16)])
-    step.loss.backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+    model = small_model("simclr", hidden_width=8, output_width=4)
+    losses = train_steps(model, adamw(model), range(1))
+    assert math.isfinite(losses[0])
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
     with pytest.raises(UserError, match="no option 'temprature'"):
-        build_framework("simclr", build_backbone("resnet_small", width=4), {"temprature": 0.1})
+        small_model("simclr", temprature=0.1)
     with pytest.raises(UserError, match="framework 'simclear' has no file"):
         build_framework("simclear", build_backbone("resnet_small", width=4), {})
+
+
+def test_state_dict_continues_with_the_same_losses():
+    unbroken, resumed = resumed_losses("simclr", range(2), range(2, 4), hidden_width=8, output_width=4)
+    assert resumed == unbroken
+
+
+def test_untrained_has_no_loss():
+    with pytest.raises(UserError, match="steps to 0"):
+        small_model("untrained")(batch_of(0))

@@ -24,6 +24,7 @@ from vlrepro.tables.statistics import (
     resample_column,
     resample_table,
     seed_weights,
+    shifted,
 )
 
 
@@ -277,3 +278,11 @@ def test_rows_with_other_examples_are_refused() -> None:
     rows = {"a": Scores(np.zeros((1, 3)), (0,)), "b": Scores(np.zeros((1, 4)), (0,))}
     with pytest.raises(UserError, match="b on dtd: other test examples"):
         resample_column(rows, "dtd")
+
+
+def test_a_shifted_statistic_has_the_same_spread() -> None:
+    cell = one(correct((3, 40), 0.6, 14), resamples=50)
+    before, after = interval(cell), interval(shifted(cell, 0.25))
+    assert (after.value, after.low, after.high) == pytest.approx(
+        (before.value - 0.25, before.low - 0.25, before.high - 0.25)
+    )

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from vlrepro.errors import UserError
 from vlrepro.files import digest_of, write_json
 from vlrepro.training import loop
-from vlrepro.training.loop import train
+from vlrepro.training.loop import Files, train
 from vlrepro.training.schedule import learning_rate
 from vlrepro.training.state import StateFolder
 
@@ -36,7 +36,7 @@ def write_pairs(path, pairs):
 
 def test_same_recipe_same_bits_other_seed_other_bits(shape_pack, recipe, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train(recipe | {"seed": seed}, shape_pack, None, tmp_path / "state", tmp_path / name, 60)
+        train(recipe | {"seed": seed}, Files(shape_pack), tmp_path / "state", tmp_path / name, 60)
     one, same, other = (digest(tmp_path / name / "model.safetensors") for name in "abc")
     assert one == same != other
     history = [json.loads(line) for line in (tmp_path / "a" / "history.jsonl").read_text().splitlines()]
@@ -49,7 +49,7 @@ def test_killed_and_resumed_gives_the_same_bits(shape_pack, recipe, tmp_path):
     recipe = recipe | {"steps": 100, "max_epochs": 100}
     pairs = write_pairs(tmp_path / "pairs.parquet", [(f"p{i:04d}", f"p{(i + 8) % 64:04d}") for i in range(64)])
     write_json(tmp_path / "recipe.json", recipe)
-    train(recipe, shape_pack, pairs, tmp_path / "state-whole", tmp_path / "whole", 60)
+    train(recipe, Files(shape_pack, pairs), tmp_path / "state-whole", tmp_path / "whole", 60)
 
     state, model = tmp_path / "state", tmp_path / "killed" / "model.safetensors"
     command = [sys.executable, ROOT / "workflow/scripts/train.py", "--recipe", tmp_path / "recipe.json"]
@@ -97,7 +97,7 @@ def test_state_with_foreign_code_is_refused(tmp_path):
 def test_untrained_saves_its_random_weights(shape_pack, recipe, tmp_path):
     recipe = recipe | {"framework": "untrained", "options": {}, "steps": 0}
     for name, seed in (("a", 0), ("b", 1)):
-        train(recipe | {"seed": seed}, shape_pack, None, tmp_path / "state", tmp_path / name, 60)
+        train(recipe | {"seed": seed}, Files(shape_pack), tmp_path / "state", tmp_path / name, 60)
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
     assert not torch.equal(first["layers.0.0.weight"], second["layers.0.0.weight"])
     assert (tmp_path / "a" / "history.jsonl").read_text() == ""
@@ -106,23 +106,23 @@ def test_untrained_saves_its_random_weights(shape_pack, recipe, tmp_path):
 @pytest.mark.parametrize(("change", "words"), [({"steps": 41}, "allow 40"), ({"batch_size": 65}, "allow 0")])
 def test_more_steps_than_the_data_allow(shape_pack, recipe, tmp_path, change, words):
     with pytest.raises(UserError, match=f"64 usable pairs .* {words} .*lower steps or batch_size"):
-        train(recipe | change, shape_pack, None, tmp_path / "state", tmp_path / "out", 60)
+        train(recipe | change, Files(shape_pack), tmp_path / "state", tmp_path / "out", 60)
     assert not (tmp_path / "out").exists()
 
 
 def test_pairs_of_another_pack_and_missing_columns(shape_pack, recipe, tmp_path):
     strange = write_pairs(tmp_path / "strange.parquet", [("p0000", "nobody")] * 64)
     with pytest.raises(UserError, match=r"strange.parquet: picture 'nobody' is not in"):
-        train(recipe, shape_pack, strange, tmp_path / "state", tmp_path / "out", 60)
+        train(recipe, Files(shape_pack, strange), tmp_path / "state", tmp_path / "out", 60)
     pq.write_table(pa.table({"source": ["p0000"]}), tmp_path / "half.parquet")
     with pytest.raises(UserError, match=r"half.parquet: the pairs lack the column neighbour"):
-        train(recipe, shape_pack, tmp_path / "half.parquet", tmp_path / "state", tmp_path / "out", 60)
+        train(recipe, Files(shape_pack, tmp_path / "half.parquet"), tmp_path / "state", tmp_path / "out", 60)
 
 
 def test_loss_that_is_not_finite_stops(shape_pack, recipe, tmp_path):
     recipe = recipe | {"optimiser": recipe["optimiser"] | {"learning_rate": 1e30, "weight_decay": 0.9}}
     with pytest.raises(UserError, match="the loss is nan at step"):
-        train(recipe, shape_pack, None, tmp_path / "state", tmp_path / "out", 60)
+        train(recipe, Files(shape_pack), tmp_path / "state", tmp_path / "out", 60)
     assert not (tmp_path / "out").exists()
 
 
@@ -149,6 +149,6 @@ def test_decay_groups(recipe):
 def test_metadata_names_the_recipe(shape_pack, recipe, tmp_path):
     from safetensors import safe_open
 
-    train(recipe, shape_pack, None, tmp_path / "state", tmp_path / "out", 60)
+    train(recipe, Files(shape_pack), tmp_path / "state", tmp_path / "out", 60)
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as weights:
         assert weights.metadata()["recipe"] == digest_of(recipe)

@@ -28,29 +28,87 @@ RESOURCES = CONFIG.resources
 # are functions of the input, which Snakemake leaves out of its comparison of parameters.
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 TABLE_FILES = [
-    f"results/{SCALE}/tables/{table.study}/table{table.number}.{format}"
+    f"results/{SCALE}/tables/{table.study}/{table.name}.{format}"
     for table in PLAN.tables.values()
     for format in TABLE_FORMATS
 ]
 
 
 wildcard_constraints:
-    kind="packs|captions|pairs|runs|evaluations",
+    kind="packs|checkpoints|captions|scores|embeddings|pairs|runs|evaluations",
     name=r"[a-z0-9_.-]+",
     pack=r"[a-z0-9_]+-[0-9a-f]{8}",
+    checkpoint=r"[a-z0-9_]+-[0-9a-f]{8}",
     captions=r"[a-z0-9_]+-[0-9a-f]{8}",
+    scores=r"[a-z0-9_]+-[0-9a-f]{8}",
+    embeddings=r"[a-z0-9_]+-[0-9a-f]{8}",
     pairs=r"[a-z0-9_]+-[0-9a-f]{8}",
     run=r"[a-z0-9_]+-seed[0-9]+-[0-9a-f]{8}",
     features=r"features-[a-z0-9_]+-[0-9a-f]{8}",
-    evaluation=r"(linear|few_shot)-[a-z0-9_]+-[0-9a-f]{8}",
+    evaluation="|".join(key for key, entry in PLAN.evaluations.items() if entry.suite != "features"),
     study="|".join(STUDIES),
-    number="[1-9]",
+    table=r"[a-z][a-z0-9_]*",
 
 
-def pairs_of(run):
-    """The pairs file of a run, or nothing where both views are of the same picture."""
-    pairs = PLAN.runs[run].pairs
-    return f"results/pairs/{pairs}.parquet" if pairs else []
+def index_of(pack):
+    """A pack's index."""
+    return f"results/data/{pack}/index.parquet"
+
+
+def captions_by(*methods):
+    """A pattern of the ids of the caption sources made by one of the methods."""
+    return "|".join(key for key, recipe in PLAN.captions.items() if recipe["method"] in methods) or "none"
+
+
+def captioned_index(entry):
+    """The index of the pack that a caption source (a rule's wildcards, or a recipe that names it) is about."""
+    captions = entry["captions"] if isinstance(entry, dict) else entry.captions
+    return index_of(PLAN.captions[captions]["pack"])
+
+
+def checkpoint_of(recipe):
+    """The folder of a stand-in that a captioner's or scorer's recipe names; nothing for any other model."""
+    return f"results/checkpoints/{recipe['model']}" if recipe["stand_in"] else []
+
+
+def refined_from(wildcards, kind, role):
+    """A file that refined captions are made of: the captions (`sources`) or scores of a role."""
+    folder = {"sources": "captions", "scores": "scores"}[kind]
+    return f"results/{folder}/{PLAN.captions[wildcards.captions][kind][role]}.parquet"
+
+
+def embedded(wildcards):
+    """What embeddings are made from: a pack's index, its captions where they are embedded, a stand-in's folder."""
+    recipe = PLAN.embeddings[wildcards.embeddings]
+    captions, stand_in = recipe["captions"], recipe["encoder"].get("stand_in")
+    pack = recipe["pack"] or PLAN.captions[captions]["pack"]
+    files = {"index": index_of(pack)}
+    files |= {"captions": f"results/captions/{captions}.parquet"} if captions else {}
+    files |= {"model": checkpoint_of(recipe["encoder"])} if stand_in else {}
+    return {name: ancient(path) for name, path in files.items()}
+
+
+def mined(wildcards):
+    """What pairs are mined from: a pack's index, and the captions and embeddings that say what is near."""
+    recipe = PLAN.pairs[wildcards.pairs]
+    captions, embeddings = recipe["captions"], recipe["embeddings"]
+    files = {"index": index_of(recipe["pack"])}
+    files |= {"captions": f"results/captions/{captions}.parquet"} if captions else {}
+    files |= {"embeddings": f"results/embeddings/{embeddings}.safetensors"} if embeddings else {}
+    return {name: ancient(path) for name, path in files.items()}
+
+
+def training_data(wildcards):
+    """What a run trains on: a pack's index, and the pairs and embedded captions that its recipe asks for."""
+    run = PLAN.runs[wildcards.run]
+    files = {"index": index_of(run.pack)}
+    files |= {"pairs": f"results/pairs/{run.pairs}.parquet"} if run.pairs else {}
+    if run.texts:
+        files |= {
+            "texts": f"results/embeddings/{run.texts}.safetensors",
+            "captions": f"results/captions/{run.captions}.parquet",
+        }
+    return {name: ancient(path) for name, path in files.items()}
 
 
 def set_indexes(evaluation):
@@ -63,6 +121,13 @@ def metrics_of(table):
     return [f"results/metrics/{run}/{evaluation}.json" for run, evaluation in PLAN.metrics(table)]
 
 
+def cells_of(study):
+    """The cells of a study's tables that are built, in the tables' order."""
+    return [
+        f"results/{SCALE}/cells/{study}/{table.name}.parquet" for table in PLAN.tables.values() if table.study == study
+    ]
+
+
 def set_titles():
     """JSON: evaluation set -> its title and what it shows, in the tables' order."""
     return json.dumps({name: [CONFIG.sets[name].title, CONFIG.sets[name].shows] for name in CONFIG.evaluation.sets})
@@ -70,18 +135,31 @@ def set_titles():
 
 def report_tables(ending):
     """The tables' files of one format, in the order of the studies' tables."""
-    return [
-        f"results/{SCALE}/tables/{study}/table{table.number}{ending}"
-        for study in STUDIES
-        for table in STUDIES[study].tables
-    ]
+    return [f"results/{SCALE}/tables/{table.study}/{table.name}{ending}" for table in PLAN.tables.values()]
+
+
+def report_cells():
+    """The cells of all tables, in their order."""
+    return [f"results/{SCALE}/cells/{table.study}/{table.name}.parquet" for table in PLAN.tables.values()]
+
+
+def paired_indexes():
+    """The indexes of the packs that pairs are of."""
+    return [index_of(pack) for pack in dict.fromkeys(recipe["pack"] for recipe in PLAN.pairs.values())]
+
+
+def counted_captions():
+    """The summaries of the caption sources whose makers count."""
+    made = [key for key, recipe in PLAN.captions.items() if recipe["method"] in ("generated", "refined")]
+    return [f"results/captions/{captions}.summary.json" for captions in made]
 
 
 def report_figures():
     """Figure -> the name of its caption file in report/."""
-    tables = [f"{study}_table{table.number}" for study in STUDIES for table in STUDIES[study].tables]
-    pairs = ("purity", "captions") if PLAN.pairs else ()
-    return {f"differences_{table}": "differences" for table in tables} | {name: name for name in ("curves", *pairs)}
+    names = ["curves", "accuracy", "spread"]
+    names += ["purity", "captions"] if PLAN.pairs else []
+    names += ["scores"] if PLAN.scores else []
+    return {f"differences_{table}": "differences" for table in PLAN.tables} | {name: name for name in names}
 
 
 def own_command():

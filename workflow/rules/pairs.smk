@@ -1,15 +1,16 @@
-# Pair mining: captions to sentence embeddings to each picture's nearest neighbour.
+# Pair mining: captions or pictures to embeddings, embeddings to each picture's nearest neighbours.
 
 
-rule mine_pairs:
+rule embed:
     input:
-        recipe=ancient("results/recipes/pairs/{pairs}.json"),
-        captions=ancient(lambda wildcards: f"results/captions/{PLAN.pairs[wildcards.pairs]['captions']}.parquet"),
+        unpack(embedded),
+        recipe=ancient("results/recipes/embeddings/{embeddings}.json"),
     output:
-        pairs="results/pairs/{pairs}.parquet",
-        summary="results/pairs/{pairs}.summary.json",
+        "results/embeddings/{embeddings}.safetensors",
     log:
-        "logs/mine_pairs/{pairs}.log",
+        "logs/embed/{embeddings}.log",
+    benchmark:
+        "results/benchmarks/embed/{embeddings}.tsv"
     conda:
         "../../envs/train.yaml"
     threads: CONFIG.training.threads
@@ -17,6 +18,32 @@ rule mine_pairs:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
         gpu=RESOURCES.train_gpus,
+    params:
+        files=lambda wildcards, input: " ".join(f"--{name} {path}" for name, path in input.items() if name != "recipe"),
     shell:
-        "python workflow/scripts/mine_pairs.py --recipe {input.recipe} --captions {input.captions}"
+        "python workflow/scripts/embed.py --recipe {input.recipe} {params.files} --output {output} 2>&1 | tee {log}"
+
+
+rule mine_pairs:
+    input:
+        unpack(mined),
+        recipe=ancient("results/recipes/pairs/{pairs}.json"),
+    output:
+        pairs="results/pairs/{pairs}.parquet",
+        summary="results/pairs/{pairs}.summary.json",
+    log:
+        "logs/mine_pairs/{pairs}.log",
+    benchmark:
+        "results/benchmarks/mine_pairs/{pairs}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: CONFIG.training.threads
+    resources:
+        mem_mb=RESOURCES.train_memory_mb,
+        runtime=RESOURCES.train_minutes,
+        gpu=RESOURCES.train_gpus,
+    params:
+        files=lambda wildcards, input: " ".join(f"--{name} {path}" for name, path in input.items() if name != "recipe"),
+    shell:
+        "python workflow/scripts/mine_pairs.py --recipe {input.recipe} {params.files}"
         " --pairs {output.pairs} --summary {output.summary} 2>&1 | tee {log}"

@@ -12,7 +12,7 @@ rule write_config:
     params:
         config=json.dumps(config, sort_keys=True),
     shell:
-        "python workflow/scripts/write_recipe.py --recipe {params.config:q} --output {output} > {log} 2>&1"
+        "printf '%s\\n' {params.config:q} > {output} 2> {log}"
 
 
 rule draw_figures:
@@ -23,9 +23,12 @@ rule draw_figures:
         histories=ancient(expand("results/runs/{run}/history.jsonl", run=PLAN.runs)),
         captions=ancient(expand("results/captions/{captions}.parquet", captions=PLAN.captions)),
         caption_recipes=ancient(expand("results/recipes/captions/{captions}.json", captions=PLAN.captions)),
+        scores=ancient(expand("results/scores/{scores}.parquet", scores=PLAN.scores)),
+        score_recipes=ancient(expand("results/recipes/scores/{scores}.json", scores=PLAN.scores)),
         pairs=ancient(expand("results/pairs/{pairs}.parquet", pairs=PLAN.pairs)),
         pair_summaries=ancient(expand("results/pairs/{pairs}.summary.json", pairs=PLAN.pairs)),
         pair_recipes=ancient(expand("results/recipes/pairs/{pairs}.json", pairs=PLAN.pairs)),
+        indexes=ancient(paired_indexes()),
     output:
         [
             report(
@@ -48,23 +51,30 @@ rule draw_figures:
         "python workflow/scripts/draw_figures.py --studies {input.studies} --tables {input.tables}"
         " --runs {input.runs} --histories {input.histories}"
         " --captions {input.captions} --caption-recipes {input.caption_recipes}"
+        " --scores {input.scores} --score-recipes {input.score_recipes}"
         " --pairs {input.pairs} --pair-summaries {input.pair_summaries} --pair-recipes {input.pair_recipes}"
-        " --texts {output.texts} > {log} 2>&1"
+        " --indexes {input.indexes} --texts {output.texts} > {log} 2>&1"
 
 
 rule build_report:
     input:
         config=f"results/{SCALE}/config.json",
         studies=expand("config/papers/{study}.yaml", study=STUDIES),
+        cells=report_cells(),
         claims=expand(f"results/{SCALE}/claims/{{study}}.json", study=STUDIES),
         claim_pages=expand(f"results/{SCALE}/claims/{{study}}.html", study=STUDIES),
+        audits=expand(f"results/{SCALE}/audit/{{study}}.html", study=STUDIES),
         tables=report_tables(".html"),
         figures=f"results/{SCALE}/figures/figures.json",
         drawings=expand(f"results/{SCALE}/figures/{{name}}.svg", name=report_figures()),
         runs=ancient(expand("results/recipes/runs/{run}.json", run=PLAN.runs)),
         models=ancient(expand("results/runs/{run}/model.safetensors", run=PLAN.runs)),
+        checkpoints=ancient(expand("results/recipes/checkpoints/{checkpoint}.json", checkpoint=PLAN.checkpoints)),
         captions=ancient(expand("results/captions/{captions}.parquet", captions=PLAN.captions)),
         caption_recipes=ancient(expand("results/recipes/captions/{captions}.json", captions=PLAN.captions)),
+        caption_summaries=ancient(counted_captions()),
+        scores=ancient(expand("results/scores/{scores}.parquet", scores=PLAN.scores)),
+        score_recipes=ancient(expand("results/recipes/scores/{scores}.json", scores=PLAN.scores)),
         pairs=ancient(expand("results/pairs/{pairs}.parquet", pairs=PLAN.pairs)),
         pair_summaries=ancient(expand("results/pairs/{pairs}.summary.json", pairs=PLAN.pairs)),
         pair_recipes=ancient(expand("results/recipes/pairs/{pairs}.json", pairs=PLAN.pairs)),
@@ -86,12 +96,14 @@ rule build_report:
         mem_mb=2000,
         runtime=30,
     params:
-        benchmarks=lambda wildcards, input: "results/benchmarks/train_model",  # files may be missing: no input
+        benchmarks=lambda wildcards, input: "results/benchmarks",  # files may be missing: no input
         command=lambda wildcards, input: own_command(),
     shell:
         "python workflow/scripts/build_report.py --config {input.config} --studies {input.studies}"
-        " --claims {input.claims} --claim-pages {input.claim_pages} --tables {input.tables} --figures {input.figures}"
-        " --runs {input.runs} --captions {input.captions} --caption-recipes {input.caption_recipes}"
+        " --cells {input.cells} --claims {input.claims} --claim-pages {input.claim_pages} --audits {input.audits}"
+        " --tables {input.tables} --figures {input.figures} --runs {input.runs} --checkpoints {input.checkpoints}"
+        " --captions {input.captions} --caption-recipes {input.caption_recipes}"
+        " --caption-summaries {input.caption_summaries} --scores {input.scores} --score-recipes {input.score_recipes}"
         " --pairs {input.pairs} --pair-summaries {input.pair_summaries} --pair-recipes {input.pair_recipes}"
         " --indexes {input.indexes} --rejected {input.rejected} --benchmarks {params.benchmarks}"
         " --command {params.command:q} --style {input.style} --output {output} > {log} 2>&1"

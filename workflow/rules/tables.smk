@@ -3,11 +3,11 @@
 
 rule collect_cells:
     input:
-        lambda wildcards: metrics_of(f"{wildcards.study}_table{wildcards.number}"),
+        lambda wildcards: metrics_of(f"{wildcards.study}_{wildcards.table}"),
     output:
-        "results/{scale}/cells/{study}/table{number}.parquet",
+        "results/{scale}/cells/{study}/{table}.parquet",
     log:
-        "logs/collect_cells/{scale}/{study}_table{number}.log",
+        "logs/collect_cells/{scale}/{study}_{table}.log",
     conda:
         "../../envs/report.yaml"
     resources:
@@ -19,18 +19,18 @@ rule collect_cells:
 
 rule build_table:
     input:
-        cells="results/{scale}/cells/{study}/table{number}.parquet",
+        cells="results/{scale}/cells/{study}/{table}.parquet",
         study="config/papers/{study}.yaml",
     output:
-        multiext("results/{scale}/tables/{study}/table{number}", ".csv", ".md", ".tex"),
+        multiext("results/{scale}/tables/{study}/{table}", ".csv", ".md", ".tex"),
         report(
-            "results/{scale}/tables/{study}/table{number}.html",
+            "results/{scale}/tables/{study}/{table}.html",
             category="Tables",
             caption="../../report/table.rst",
-            labels={"study": "{study}", "table": "{number}"},
+            labels={"study": "{study}", "table": "{table}"},
         ),
     log:
-        "logs/build_table/{scale}/{study}_table{number}.log",
+        "logs/build_table/{scale}/{study}_{table}.log",
     conda:
         "../../envs/report.yaml"
     resources:
@@ -39,16 +39,14 @@ rule build_table:
     params:
         sets=set_titles(),
     shell:
-        "python workflow/scripts/build_table.py --study {input.study} --table {wildcards.number} --cells {input.cells}"
+        "python workflow/scripts/build_table.py --study {input.study} --table {wildcards.table} --cells {input.cells}"
         " --scale {wildcards.scale} --sets {params.sets:q} --output {output} > {log} 2>&1"
 
 
 rule judge_claims:
     input:
-        cells=lambda wildcards: [
-            f"results/{wildcards.scale}/cells/{wildcards.study}/table{table.number}.parquet"
-            for table in STUDIES[wildcards.study].tables
-        ],
+        cells=lambda wildcards: cells_of(wildcards.study),
+        summaries=ancient(expand("results/pairs/{pairs}.summary.json", pairs=PLAN.pairs)),
         study="config/papers/{study}.yaml",
     output:
         multiext("results/{scale}/claims/{study}", ".json", ".md"),
@@ -63,24 +61,43 @@ rule judge_claims:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=2000,
+        runtime=60,
     params:
         sets=set_titles(),
     shell:
         "python workflow/scripts/judge_claims.py --study {input.study} --cells {input.cells}"
-        " --scale {wildcards.scale} --sets {params.sets:q} --output {output} > {log} 2>&1"
+        " --summaries {input.summaries} --scale {wildcards.scale} --sets {params.sets:q} --output {output} > {log} 2>&1"
+
+
+rule audit_study:
+    input:
+        study="config/papers/{study}.yaml",
+    output:
+        multiext("results/{scale}/audit/{study}", ".json", ".md"),
+        report(
+            "results/{scale}/audit/{study}.html",
+            category="Claims",
+            caption="../../report/audit.rst",
+            labels={"study": "{study}"},
+        ),
+    log:
+        "logs/audit_study/{scale}/{study}.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    shell:
+        "python workflow/scripts/audit_study.py --study {input.study} --output {output} > {log} 2>&1"
 
 
 # One alias a table: `snakemake language_guidance_table1`.
-for table in PLAN.tables.values():
+for alias, planned in PLAN.tables.items():
 
     rule:
         name:
-            f"{table.study}_table{table.number}"
+            alias
         input:
-            expand(
-                f"results/{SCALE}/tables/{table.study}/table{table.number}.{{format}}",
-                format=TABLE_FORMATS,
-            ),
+            expand(f"results/{SCALE}/tables/{planned.study}/{planned.name}.{{format}}", format=TABLE_FORMATS),
         localrule: True

@@ -3,9 +3,8 @@
 
 rule train_model:
     input:
+        unpack(training_data),
         recipe=ancient("results/recipes/runs/{run}.json"),
-        index=ancient(lambda wildcards: f"results/data/{PLAN.runs[wildcards.run].pack}/index.parquet"),
-        pairs=ancient(lambda wildcards: pairs_of(wildcards.run)),
     output:
         model="results/runs/{run}/model.safetensors",
         history="results/runs/{run}/history.jsonl",
@@ -23,8 +22,8 @@ rule train_model:
     params:
         # Outside the outputs: Snakemake deletes the outputs of a failed job, and an interrupted run must resume.
         state=lambda wildcards, input: f"results/state/{wildcards.run}",
-        pairs=lambda wildcards, input: f"--pairs {input.pairs}" if input.pairs else "",
+        files=lambda wildcards, input: " ".join(f"--{name} {path}" for name, path in input.items() if name != "recipe"),
         seconds=lambda wildcards, input: RESOURCES.checkpoint_seconds,
     shell:
-        "python workflow/scripts/train.py --recipe {input.recipe} --index {input.index} {params.pairs}"
+        "python workflow/scripts/train.py --recipe {input.recipe} {params.files}"
         " --state {params.state} --checkpoint-seconds {params.seconds} --model {output.model} 2>&1 | tee {log}"

@@ -5,41 +5,56 @@ from pathlib import Path
 
 from vlrepro.errors import run_command
 from vlrepro.files import read_json, write_text
+from vlrepro.reporting.answers import compare
 from vlrepro.reporting.gallery import picture_source
-from vlrepro.reporting.inputs import count_pack, read_benchmarks, read_captions, read_pairs, read_runs
+from vlrepro.reporting.inputs import (
+    count_pack,
+    read_benchmarks,
+    read_captions,
+    read_packs,
+    read_pairs,
+    read_runs,
+    read_scores,
+)
 from vlrepro.reporting.page import Report, build_page
 from vlrepro.reporting.provenance import git_commit, package_versions
+from vlrepro.tables.cells import read_cells
 from vlrepro.tables.study import load_study
 
 
 def main() -> None:
     """Parse the arguments, read everything, write the page."""
     arguments = parse_arguments()
-    style = Path(arguments.style).read_text(encoding="utf-8")
-    write_text(arguments.output, build_page(read_report(arguments), style))
+    write_text(arguments.output, build_page(read_report(arguments), read_text(arguments.style)))
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, help="the resolved configuration, JSON")
-    parser.add_argument("--studies", nargs="+", required=True)
-    parser.add_argument("--claims", nargs="+", required=True, help="JSON files, in the order of --studies")
-    parser.add_argument("--claim-pages", nargs="+", required=True, help="HTML files, in the order of --studies")
-    parser.add_argument("--tables", nargs="+", required=True, help="HTML files, in the order of the studies' tables")
-    parser.add_argument("--figures", required=True, help="figures.json; the figures are beside it")
-    parser.add_argument("--runs", nargs="*", default=[], help="the runs' recipes")
-    parser.add_argument("--captions", nargs="*", default=[])
-    parser.add_argument("--caption-recipes", nargs="*", default=[], help="in the order of --captions")
-    parser.add_argument("--pairs", nargs="*", default=[])
-    parser.add_argument("--pair-summaries", nargs="*", default=[], help="in the order of --pairs")
-    parser.add_argument("--pair-recipes", nargs="*", default=[], help="in the order of --pairs")
-    parser.add_argument("--indexes", nargs="*", default=[], help="the packs' index.parquet")
-    parser.add_argument("--rejected", nargs="*", default=[], help="the packs' rejected.csv, in the order of --indexes")
-    parser.add_argument("--benchmarks", required=True, help="folder of the runs' benchmark files; they may be missing")
+    parser.add_argument("--config", type=Path, required=True, help="the resolved configuration, JSON")
+    parser.add_argument("--studies", nargs="+", type=Path, required=True)
+    parser.add_argument("--cells", nargs="+", type=Path, required=True, help="the tables' cells")
+    parser.add_argument("--claims", nargs="+", type=Path, required=True, help="JSON, in the order of --studies")
+    parser.add_argument("--claim-pages", nargs="+", type=Path, required=True, help="HTML, in the order of --studies")
+    parser.add_argument("--audits", nargs="+", type=Path, required=True, help="HTML, in the order of --studies")
+    parser.add_argument("--tables", nargs="+", type=Path, required=True, help="HTML files, <study>/<table>.html")
+    parser.add_argument("--figures", type=Path, required=True, help="figures.json; the figures are beside it")
+    parser.add_argument("--runs", nargs="*", type=Path, default=[], help="the runs' recipes")
+    parser.add_argument("--checkpoints", nargs="*", type=Path, default=[], help="the stand-ins' recipes")
+    parser.add_argument("--captions", nargs="*", type=Path, default=[])
+    parser.add_argument("--caption-recipes", nargs="*", type=Path, default=[], help="in the order of --captions")
+    parser.add_argument("--caption-summaries", nargs="*", type=Path, default=[], help="<captions>.summary.json")
+    parser.add_argument("--scores", nargs="*", type=Path, default=[])
+    parser.add_argument("--score-recipes", nargs="*", type=Path, default=[], help="in the order of --scores")
+    parser.add_argument("--pairs", nargs="*", type=Path, default=[])
+    parser.add_argument("--pair-summaries", nargs="*", type=Path, default=[], help="in the order of --pairs")
+    parser.add_argument("--pair-recipes", nargs="*", type=Path, default=[], help="in the order of --pairs")
+    parser.add_argument("--indexes", nargs="*", type=Path, default=[], help="the packs' index.parquet")
+    parser.add_argument("--rejected", nargs="*", type=Path, default=[], help="rejected.csv, in the order of --indexes")
+    parser.add_argument("--benchmarks", type=Path, required=True, help="<rule>/<artefact>.tsv; they may be missing")
     parser.add_argument("--command", required=True, help="the command that runs this scale")
-    parser.add_argument("--style", required=True)
-    parser.add_argument("--output", required=True)
+    parser.add_argument("--style", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
     return parser.parse_args()
 
 
@@ -48,34 +63,56 @@ def read_report(arguments: argparse.Namespace) -> Report:
     config, runs = read_json(arguments.config), read_runs(arguments.runs)
     studies = [load_study(path) for path in arguments.studies]
     slugs = [study.slug for study in studies]
-    tables = [(study.slug, table.number) for study in studies for table in study.tables]
-    files = zip(arguments.captions, arguments.caption_recipes, strict=True)
-    captions = {source.id: source for source in (read_captions(path, recipe) for path, recipe in files)}
-    triples = zip(arguments.pairs, arguments.pair_summaries, arguments.pair_recipes, strict=True)
-    packs = {Path(index).parent.name: Path(index).parent for index in arguments.indexes}
-    described = {source.recipe["pack"] for source in captions.values()}
+    captions = read_captions(arguments.captions, arguments.caption_recipes, arguments.caption_summaries)
+    scores = read_scores(arguments.scores, arguments.score_recipes)
+    checkpoints = {path.stem: read_json(path) for path in arguments.checkpoints}
+    triples = list(zip(arguments.pairs, arguments.pair_summaries, arguments.pair_recipes, strict=True))
+    shown = {entry.recipe["pack"] for entry in captions.values()} | {
+        read_json(recipe)["pack"] for *_, recipe in triples
+    }
+    indexes = {path.parent.name: path for path in arguments.indexes}
+    packs = read_packs(indexes[name] for name in sorted(shown))
+    timed = {
+        "train_model": [run.id for run in runs],
+        "train_stand_in": checkpoints,
+        "generate_captions": captions,
+        "score_captions": [entry.id for entry in scores],
+    }
     return Report(
         config=config,
         studies=studies,
+        answers=compare(*read_scored(arguments, config, studies)),
         claims=dict(zip(slugs, map(read_json, arguments.claims), strict=True)),
         claim_pages=dict(zip(slugs, map(read_text, arguments.claim_pages), strict=True)),
-        tables=dict(zip(tables, map(read_text, arguments.tables), strict=True)),
-        figures=read_figures(Path(arguments.figures)),
+        audits=dict(zip(slugs, map(read_text, arguments.audits), strict=True)),
+        tables={(path.parent.name, path.stem): read_text(path) for path in arguments.tables},
+        figures=read_figures(arguments.figures),
         runs=runs,
-        captions=list(captions.values()),
-        mined=[read_pairs(*paths, captions) for paths in triples],
+        captions=captions,
+        scores=scores,
+        checkpoints=checkpoints,
+        mined=[read_pairs(*paths, captions, packs) for paths in triples],
         packs=[count_pack(*paths) for paths in zip(arguments.indexes, arguments.rejected, strict=True)],
-        shows={name: picture_source(packs[name], config["pictures"]["canvas"]) for name in sorted(described)},
-        costs=read_benchmarks(arguments.benchmarks, runs),
+        shows={name: picture_source(indexes[name].parent, config["pictures"]["canvas"]) for name in sorted(shown)},
+        costs={
+            k: v for rule, ids in timed.items() for k, v in read_benchmarks(arguments.benchmarks / rule, ids).items()
+        },
         versions=package_versions(),
         commit=git_commit(),
         command=arguments.command,
     )
 
 
-def read_text(path: str) -> str:
+def read_scored(arguments: argparse.Namespace, config: dict, studies: list) -> tuple:
+    """The cells, and the evaluations of the tables that the papers print."""
+    cells = read_cells(arguments.cells, {name: entry["title"] for name, entry in config["sets"].items()})
+    printed = [table for study in studies for table in study.tables if table.printed]
+    return cells, list(dict.fromkeys(name for table in printed for name in table.evaluations if name in cells.scores))
+
+
+def read_text(path: Path) -> str:
     """A file that one of our rules wrote."""
-    return Path(path).read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def read_figures(texts: Path) -> dict:

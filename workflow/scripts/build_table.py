@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vlrepro.errors import run_command
 from vlrepro.files import write_text
-from vlrepro.tables.cells import read_cells, scores_of, sets_of
+from vlrepro.tables.cells import read_cells
 from vlrepro.tables.layout import build_table
 from vlrepro.tables.rendering import to_csv, to_html, to_latex, to_markdown
 from vlrepro.tables.study import load_study
@@ -18,23 +18,15 @@ def main() -> None:
     """Parse the arguments, build, render by the outputs' endings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", required=True)
-    parser.add_argument("--table", type=int, required=True)
+    parser.add_argument("--table", required=True, help="the table's name")
     parser.add_argument("--cells", required=True)
     parser.add_argument("--scale", required=True)
     parser.add_argument("--sets", type=json.loads, required=True, help='JSON: {set: [title, "what it shows"]}')
     parser.add_argument("--output", nargs="+", required=True)
     arguments = parser.parse_args()
-    rows = read_cells(arguments.cells)
-    titles = {name: title for name, (title, _) in arguments.sets.items()}
+    cells = read_cells([arguments.cells], {name: title for name, (title, _) in arguments.sets.items()})
     stand_ins = [f"{title}: {shows}." for title, shows in arguments.sets.values()]
-    table = build_table(
-        load_study(arguments.study),
-        arguments.table,
-        scores_of(rows),
-        sets_of(rows, titles),
-        arguments.scale,
-        stand_ins,
-    )
+    table = build_table(load_study(arguments.study), arguments.table, cells, arguments.scale, stand_ins)
     for output in arguments.output:
         write_text(output, RENDERERS[Path(output).suffix](table))
 

@@ -8,52 +8,60 @@ import pandas as pd
 
 from vlrepro.errors import run_command
 from vlrepro.files import write_json
+from vlrepro.reporting.curves import draw_accuracy, draw_loss, draw_spread
 from vlrepro.reporting.drawing import Drawing, house_style, save
-from vlrepro.reporting.figures import draw_curves, draw_differences
-from vlrepro.reporting.inputs import read_captions, read_history, read_pairs, read_runs, recipe_titles
+from vlrepro.reporting.forest import draw_differences
+from vlrepro.reporting.inputs import read_captions, read_history, read_packs, read_pairs, read_runs, read_scores
 from vlrepro.reporting.pair_figures import draw_captions, draw_purity
+from vlrepro.reporting.score_figures import draw_scores
 from vlrepro.tables.study import load_study
 
 
 def main() -> None:
     """Parse the arguments, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", nargs="+", required=True)
-    parser.add_argument("--tables", nargs="+", required=True, help="CSV files, in the order of the studies' tables")
-    parser.add_argument("--runs", nargs="*", default=[], help="the runs' recipes")
-    parser.add_argument("--histories", nargs="*", default=[], help="in the order of --runs")
-    parser.add_argument("--captions", nargs="*", default=[])
-    parser.add_argument("--caption-recipes", nargs="*", default=[], help="in the order of --captions")
-    parser.add_argument("--pairs", nargs="*", default=[])
-    parser.add_argument("--pair-summaries", nargs="*", default=[], help="in the order of --pairs")
-    parser.add_argument("--pair-recipes", nargs="*", default=[], help="in the order of --pairs")
-    parser.add_argument("--texts", required=True, help="the figures.json to write; figures go beside it")
+    parser.add_argument("--studies", nargs="+", type=Path, required=True)
+    parser.add_argument("--tables", nargs="+", type=Path, required=True, help="CSV files, <study>/<table>.csv")
+    parser.add_argument("--runs", nargs="*", type=Path, default=[], help="the runs' recipes")
+    parser.add_argument("--histories", nargs="*", type=Path, default=[], help="in the order of --runs")
+    parser.add_argument("--captions", nargs="*", type=Path, default=[])
+    parser.add_argument("--caption-recipes", nargs="*", type=Path, default=[], help="in the order of --captions")
+    parser.add_argument("--scores", nargs="*", type=Path, default=[])
+    parser.add_argument("--score-recipes", nargs="*", type=Path, default=[], help="in the order of --scores")
+    parser.add_argument("--pairs", nargs="*", type=Path, default=[])
+    parser.add_argument("--pair-summaries", nargs="*", type=Path, default=[], help="in the order of --pairs")
+    parser.add_argument("--pair-recipes", nargs="*", type=Path, default=[], help="in the order of --pairs")
+    parser.add_argument("--indexes", nargs="*", type=Path, default=[], help="index.parquet of the pairs' packs")
+    parser.add_argument("--texts", type=Path, required=True, help="the figures.json to write; figures go beside it")
     arguments = parser.parse_args()
     texts = []
     with house_style():
         for drawing in draw(arguments):
-            save(drawing, Path(arguments.texts).parent)
+            save(drawing, arguments.texts.parent)
             texts.append(drawing.texts())
     write_json(arguments.texts, texts)
 
 
 def draw(arguments: argparse.Namespace) -> Iterator[Drawing]:
     """Draw every figure that there is something for."""
-    studies = [load_study(path) for path in arguments.studies]
-    tables = [(study.slug, table) for study in studies for table in study.tables]
-    for (slug, table), path in zip(tables, arguments.tables, strict=True):
-        title = f"table {table.number}: {table.title}"
-        yield draw_differences(f"{slug}_table{table.number}", title, pd.read_csv(path))
+    studies = {study.slug: study for study in map(load_study, arguments.studies)}
+    for path in arguments.tables:
+        table = studies[path.parent.name].table(path.stem)
+        name = f"{path.parent.name}_{table.name}"
+        yield draw_differences(name, table.heading(), pd.read_csv(path), summary=not table.printed)
     runs = read_runs(arguments.runs)
     histories = {run.id: read_history(path) for run, path in zip(runs, arguments.histories, strict=True)}
-    yield draw_curves(runs, histories, recipe_titles(studies))
-    files = zip(arguments.captions, arguments.caption_recipes, strict=True)
-    captions = {source.id: source for source in (read_captions(path, recipe) for path, recipe in files)}
+    for draw_log in (draw_loss, draw_accuracy, draw_spread):
+        yield draw_log(runs, histories)
+    captions = read_captions(arguments.captions, arguments.caption_recipes, [])
+    packs = read_packs(arguments.indexes)
     triples = zip(arguments.pairs, arguments.pair_summaries, arguments.pair_recipes, strict=True)
-    mined = [read_pairs(*paths, captions) for paths in triples]
+    mined = [read_pairs(*paths, captions, packs) for paths in triples]
     if mined:
         yield draw_purity(mined)
         yield draw_captions(list(captions.values()), mined)
+    if arguments.scores:
+        yield draw_scores(read_scores(arguments.scores, arguments.score_recipes), captions)
 
 
 run_command(main)

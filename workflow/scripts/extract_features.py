@@ -25,13 +25,17 @@ def main() -> None:
     torch.set_num_threads(evaluation["threads"])
     torch.use_deterministic_algorithms(True)
     model = load_backbone(recipe, arguments.model)
+    about = {
+        "parameters": str(sum(parameter.numel() for parameter in model.parameters())),
+        "feature_width": str(model.feature_width),
+    }
     features = {}
     for name, entry in evaluation["sets"].items():
         pictures = Pictures(Pack(f"{arguments.data}/{entry['pack']}"), evaluation["pictures"]["canvas"])
         features[name] = extract(model, pictures, evaluation["pictures"])
         print(f"{name}: {tuple(features[name].shape)}", flush=True)
     with atomic_path(arguments.output) as part:
-        save_file(features, part, metadata={"run": digest_of(recipe), "evaluation": digest_of(evaluation)})
+        save_file(features, part, metadata=about | {"run": digest_of(recipe), "evaluation": digest_of(evaluation)})
 
 
 run_command(main)

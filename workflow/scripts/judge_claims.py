@@ -1,15 +1,15 @@
-"""Judge a study's claims on our cells and on the paper's own."""
+"""Judge a study's claims on our cells and pairs, and on the paper's own cells."""
 
 import argparse
 import json
 from pathlib import Path
 
 from vlrepro.errors import run_command
-from vlrepro.files import write_text
-from vlrepro.tables.cells import read_cells, scores_of, sets_of
-from vlrepro.tables.rendering import claims_to_html, claims_to_json, claims_to_markdown
+from vlrepro.files import read_json, write_text
+from vlrepro.tables.cells import read_cells
+from vlrepro.tables.claim_rendering import claims_to_html, claims_to_json, claims_to_markdown
+from vlrepro.tables.judging import judge_claims
 from vlrepro.tables.study import load_study
-from vlrepro.tables.verdicts import judge_claims
 
 RENDERERS = {".json": claims_to_json, ".md": claims_to_markdown, ".html": claims_to_html}
 
@@ -18,16 +18,15 @@ def main() -> None:
     """Parse the arguments, judge, render by the outputs' endings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", required=True)
-    parser.add_argument("--cells", nargs="+", required=True, help="one file a table, in the tables' order")
+    parser.add_argument("--cells", nargs="+", required=True, help="the cells of all tables that are built")
+    parser.add_argument("--summaries", nargs="*", default=[], help="files <pairs>-<digest>.summary.json")
     parser.add_argument("--scale", required=True)
     parser.add_argument("--sets", type=json.loads, required=True, help='JSON: {set: [title, "what it shows"]}')
     parser.add_argument("--output", nargs="+", required=True)
     arguments = parser.parse_args()
-    study = load_study(arguments.study)
-    titles = {name: title for name, (title, _) in arguments.sets.items()}
-    cells = {table.number: read_cells(path) for table, path in zip(study.tables, arguments.cells, strict=True)}
-    scores = {number: scores_of(rows) for number, rows in cells.items()}
-    claims = judge_claims(study, scores, {number: sets_of(rows, titles) for number, rows in cells.items()})
+    cells = read_cells(arguments.cells, {name: title for name, (title, _) in arguments.sets.items()})
+    summaries = {Path(path).name.rsplit("-", 1)[0]: read_json(path) for path in arguments.summaries}
+    claims = judge_claims(load_study(arguments.study), cells, arguments.scale, summaries)
     for output in arguments.output:
         write_text(output, RENDERERS[Path(output).suffix](claims, arguments.scale))
 

@@ -1,7 +1,7 @@
 """Caption sources: which caption each picture of a pack is known by in mining and training.
 
 A caption file is Parquet: key, caption, kind (how it was made), clean (the pack's own caption, for measuring
-only), group. Captions that are unusable are counted, listed and left out, up to a limit.
+only), group, concept, label, author, year. Captions that are unusable are counted, listed and left out, up to a limit.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def _reason(text: str) -> str:
     return ""
 
 
-def write_captions(path: str | Path, usable: Sequence[tuple[Row, Caption]], recipe: Mapping[str, Any]) -> None:
-    """Write a caption file, atomically, with the digest of its recipe in the metadata."""
-    columns = {
+def caption_columns(usable: Sequence[tuple[Row, Caption]]) -> dict[str, Any]:
+    """The columns of a caption file, by name."""
+    return {
         "key": [row.key for row, _ in usable],
         "caption": [caption.text for _, caption in usable],
         "kind": [caption.kind for _, caption in usable],
@@ -72,7 +72,13 @@ def write_captions(path: str | Path, usable: Sequence[tuple[Row, Caption]], reci
         "group": [row.group for row, _ in usable],
         "concept": [row.concept for row, _ in usable],
         "label": [row.label for row, _ in usable],
+        "author": [row.author for row, _ in usable],
+        "year": [row.date[:4] for row, _ in usable],
     }
-    table = pa.table(columns).replace_schema_metadata({"recipe": digest_of(dict(recipe))})
+
+
+def write_captions(path: str | Path, usable: Sequence[tuple[Row, Caption]], recipe: Mapping[str, Any]) -> None:
+    """Write a caption file, atomically, with the digest of its recipe in the metadata."""
+    table = pa.table(caption_columns(usable)).replace_schema_metadata({"recipe": digest_of(dict(recipe))})
     with atomic_path(path) as part:
         pq.write_table(table, part, compression="zstd")

@@ -1,44 +1,36 @@
-"""Newton's method on many multinomial logistic regressions at once, for the penalties of `logistic`.
+"""Newton's method on a multinomial logistic regression, for the penalties of `logistic`.
 
 This is a truncated Newton method (Nocedal and Wright, "Numerical Optimization", section 7.1): conjugate gradients for
-the direction, then backtracking to sufficient decrease, each problem with its own step and its own end; a problem that
-has ended leaves the batch. Two exact changes of variable make it cheap: features are centred (the free biases absorb
-that) and rotated to their principal axes, in the span of the data when d > n (the optimal W lies there, and ||W||_F
-does not change). In these axes the Hessian of the cross-entropy is near diag(spectrum) (x) B, the mean squares of the
-scores and B = mean_i(diag(p_i) - p_i p_i'), and exactly that at W = 0; its inverse preconditions the conjugate
-gradients.
+the direction, then backtracking to sufficient decrease. Two exact changes of variable make it cheap: features are
+centred (the free biases absorb that) and rotated to their principal axes, in the span of the data when d > n (the
+optimal W lies there, and ||W||_F does not change). In these axes the Hessian of the cross-entropy is near its diagonal,
+whose inverse preconditions the conjugate gradients.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Literal, TypeVar
+import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 Penalty = Literal["squared", "frobenius"]
 
-_INNER_STEPS = 300  # conjugate-gradient steps for a Newton direction: a direction that is cut off still descends
+_INNER_STEPS = 500  # conjugate-gradient steps for a Newton direction: a direction that is cut off still descends
 _HALVINGS = 50
 _SUFFICIENT = 1e-4  # Armijo's constant
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Weights (r + 1, c, k) in a design's axes, the biases in the last row; the rest as in `LogisticFit`."""
-
-    weights: Tensor
-    objectives: Tensor
-    converged: Tensor
-    iterations: int
+_SPARE = 0.01  # share of the tolerance that an unproven fit's last direction may leave unsolved
+_ROUNDING = 16 * torch.finfo(torch.float64).eps  # relative change of an objective that is no more than rounding
 
 
 @dataclass(frozen=True)
 class Design:
-    """Training data in their principal axes: `scores` (n, r + 1) with a last column of ones for the biases.
+    """Training data in their principal axes: `scores` (r + 1, n) with a last row of ones for the biases.
 
-    The columns are uncorrelated. `shares` (k,) are the classes' shares of the examples.
+    The rows are uncorrelated. `shares` (k,) are the classes' shares of the examples. All in float64. Classes and scores
+    come first here because matrix products of few classes by many examples are up to twice as fast that way round.
     """
 
     scores: Tensor
@@ -48,225 +40,210 @@ class Design:
     shares: Tensor
 
     @classmethod
-    def of(cls, features: Tensor, labels: Tensor, n_classes: int, precision: str) -> Design:
-        """The design of features (n, d) and labels (n,), every class present, in float64 or float32."""
-        features = features.to(getattr(torch, precision))
+    def of(cls, features: Tensor, labels: Tensor, n_classes: int) -> Design:
+        """The design of features (n, d) and labels (n,), every class present."""
+        features = features.double()
         mean = features.mean(0)
         centred, basis = features - mean, None
         if features.shape[1] > features.shape[0]:
             basis, triangle = torch.linalg.qr(centred.T)
             centred = triangle.T
         axes = torch.linalg.eigh(centred.T @ centred).eigenvectors
-        scores = torch.cat([centred @ axes, features.new_ones(len(features), 1)], 1)
+        scores = torch.cat([axes.T @ centred.T, features.new_ones(1, len(features))])
         rotation = axes if basis is None else basis @ axes
         shares = torch.bincount(labels, minlength=n_classes).to(mean) / len(features)
         return cls(scores, labels, rotation, mean, shares)
 
     def project(self, features: Tensor) -> Tensor:
-        """Other features (m, d) in the same axes, with the column of ones: (m, r + 1)."""
-        scores = (features.to(self.mean) - self.mean) @ self.rotation
-        return torch.cat([scores, scores.new_ones(len(scores), 1)], 1)
-
-    def logits(self, weights: Tensor) -> Tensor:
-        """Weights (r + 1, c, k) to logits (n, c, k), as one matrix product."""
-        return (self.scores @ weights.flatten(1)).unflatten(1, weights.shape[1:])
+        """Other features (m, d) in the same axes, with the row of ones: (r + 1, m)."""
+        scores = self.rotation.T @ (features.to(self.mean) - self.mean).T
+        return torch.cat([scores, scores.new_ones(1, len(features))])
 
     def pull_back(self, slopes: Tensor) -> Tensor:
-        """The mean over examples of scores' x slopes, for slopes (n, c, k): (r + 1, c, k)."""
-        return (self.scores.T @ slopes.flatten(1)).unflatten(1, slopes.shape[1:]).div_(len(slopes))
+        """The mean over examples of slopes x scores', for slopes (k, n): (k, r + 1)."""
+        return (slopes @ self.scores.T).div_(slopes.shape[1])
 
-    def cross_entropy(self, log_p: Tensor) -> Tensor:
-        """The mean of -log p[label] for log-probabilities (n, c, k): (c,)."""
-        return -log_p[torch.arange(len(log_p), device=log_p.device), :, self.labels].mean(0)
+    def cross_entropy(self, log_p: Tensor) -> float:
+        """The mean of -log p[label] for log-probabilities (k, n)."""
+        return -log_p.gather(0, self.labels[None]).mean().item()
 
     def residuals(self, p: Tensor) -> Tensor:
-        """Probabilities (n, c, k) minus the one-hot labels: the slopes of the cross-entropy in the logits."""
-        slopes = p.clone()
-        slopes[torch.arange(len(p), device=p.device), :, self.labels] -= 1
-        return slopes
+        """Probabilities (k, n) minus the one-hot labels: the slopes of the cross-entropy in the logits."""
+        return p.scatter_add(0, self.labels[None], p.new_full((1, p.shape[1]), -1.0))
+
+    def constant_predictor(self) -> Tensor:
+        """The optimum under W = 0, the logarithms of the class shares as biases: (k, r + 1)."""
+        weights = self.scores.new_zeros(len(self.shares), len(self.scores))
+        weights[:, -1] = self.shares.log() - self.shares.log().mean()
+        return weights
+
+    def entropy(self) -> float:
+        """The cross-entropy of the constant predictor."""
+        return -(self.shares * self.shares.log()).sum().item()
 
 
-def minimise(
-    design: Design, strength: Tensor, penalty: Penalty, start: Tensor, max_iterations: int, tolerance: float
-) -> Solution:
-    """Newton's method on c problems at once; a problem that has converged leaves the batch."""
-    weights, objectives, rounding = start.clone(), torch.zeros_like(strength), 16 * torch.finfo(strength.dtype).eps
-    settled = weight_norm(weights) == 0 if penalty == "frobenius" else torch.zeros_like(strength, dtype=torch.bool)
-    converged, alive = settled.clone(), torch.arange(len(strength), device=strength.device)
-    for iterations in range(max_iterations + 1):
-        point = _Point.at(design, weights[:, alive], strength[alive], penalty)
-        objectives[alive] = point.objective
-        converged[alive] |= point.gap() <= tolerance * point.scale()
-        kept = ~(converged[alive] | settled)
-        if iterations == max_iterations or not kept.any():
-            break
-        alive, point = alive[kept], point.keep(kept)
-        direction = point.curvature.newton_direction(point.gradient, point.objective)
-        step, decrease, decrement = point.line_search(direction)
-        weights[:, alive] += step[:, None] * direction
-        settled = decrease <= rounding * point.objective
-        converged[alive] = settled & (decrement > 0) & (decrement <= max(tolerance, rounding) * point.objective)
-    return Solution(weights, objectives, converged, iterations)
+@dataclass(frozen=True)
+class Solution:
+    """Weights (k, r + 1) in a design's axes, the biases in the last column; the rest as in `LogisticFit`."""
+
+    weights: Tensor
+    objective: float
+    converged: bool
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Cross-entropy + strength * (||W||^2 / 2 or ||W||) of weights (k, r + 1) on a design."""
+
+    design: Design
+    strength: float
+    penalty: Penalty
+
+    def log_probabilities(self, weights: Tensor) -> Tensor:
+        """(k, n) under the weights."""
+        return (weights @ self.design.scores).log_softmax(0)
+
+    def penalty_at(self, norm: float) -> float:
+        """The penalty of weights of that norm."""
+        return self.strength * (norm if self.penalty == "frobenius" else norm**2 / 2)
+
+    def objective(self, weights: Tensor) -> float:
+        """What is minimised."""
+        return self.design.cross_entropy(self.log_probabilities(weights)) + self.penalty_at(weight_norm(weights))
+
+    def minimise(self, start: Tensor, max_iterations: int, tolerance: float, proven: bool = True) -> Solution:
+        """Newton's method from weights `start` (k, r + 1), not 0 under the un-squared norm.
+
+        `proven`: end at the bound that `fit_logistic` describes. Otherwise already after a full Newton step for which
+        half the squared decrement (Boyd and Vandenberghe, "Convex Optimization", section 9.5.1) predicted a gain within
+        the tolerance: an estimate of the distance that was left before that step.
+        """
+        weights, log_p = start, self.log_probabilities(start)
+        objective = self.design.cross_entropy(log_p) + self.penalty_at(weight_norm(start))
+        for iterations in range(max_iterations + 1):
+            point = _Point.at(self, weights, log_p.exp(), objective)
+            goal = tolerance * point.scale()
+            if point.slope_gap() <= goal and point.slope_gap() + point.bias_gap() <= goal:
+                return Solution(weights, objective, True, iterations)
+            if iterations == max_iterations:
+                break
+            direction = point.newton_direction(0.0 if proven else _SPARE * goal)
+            decrement = -_dot(point.gradient, direction) / 2
+            step, log_p, reached = point.line_search(direction, log_p, decrement)
+            weights, gain, objective = weights + step * direction, objective - reached, reached
+            if not proven and step == 1 and 0 <= decrement <= goal:
+                return Solution(weights, objective, True, iterations + 1)
+            if gain <= _ROUNDING * objective:
+                done = 0 < decrement <= max(tolerance, _ROUNDING) * objective
+                return Solution(weights, objective, done, iterations + 1)
+        return Solution(weights, objective, False, max_iterations)
 
 
 @dataclass(frozen=True)
 class _Point:
-    """The c problems at their current weights (r + 1, c, k): log-probabilities (n, c, k), value, gradient, Hessian."""
+    """A problem at weights (k, r + 1): probabilities (k, n), value, gradient and Hessian.
 
-    design: Design
-    penalty: Penalty
-    strength: Tensor
-    weights: Tensor
-    log_p: Tensor
-    objective: Tensor
-    gradient: Tensor
-    curvature: _Curvature
-
-    @classmethod
-    def at(cls, design: Design, weights: Tensor, strength: Tensor, penalty: Penalty) -> _Point:
-        """The problems at weights (r + 1, c, k) with penalties of `strength` (c,)."""
-        norm = weight_norm(weights)
-        log_p = design.logits(weights).log_softmax(2)
-        objective = design.cross_entropy(log_p) + _penalty(norm, strength, penalty)
-        p, unit = log_p.exp(), weights / norm.clamp_min(torch.finfo(norm.dtype).tiny)[:, None]
-        unit[-1] = 0
-        ridge, radial = (strength, torch.zeros_like(unit)) if penalty == "squared" else (strength / norm, unit)
-        gradient = design.pull_back(design.residuals(p))
-        gradient[:-1] += ridge[:, None] * weights[:-1]
-        return cls(
-            design, penalty, strength, weights, log_p, objective, gradient, _Curvature.at(design, p, ridge, radial)
-        )
-
-    def keep(self, kept: Tensor) -> _Point:
-        """The problems of a boolean mask (c,)."""
-        return replace(_kept(self, kept), curvature=_kept(self.curvature, kept))
-
-    def gap(self) -> Tensor:
-        """The bound on objective - optimum that `fit_logistic` describes, (c,)."""
-        slope = weight_norm(self.gradient)
-        biases = (self.gradient[-1] * self.curvature.invert(self.gradient)[-1]).sum(1) / 2
-        if self.penalty == "squared":
-            return slope.square() / (2 * self.strength) + biases
-        return slope * (weight_norm(self.weights) + self.objective / self.strength) + biases
-
-    def scale(self) -> Tensor:
-        """The smaller of the objective and its decrease from the best constant predictor, (c,)."""
-        shares = self.design.shares
-        decrease = -(shares * shares.log()).sum() - self.objective
-        if self.penalty == "squared":  # by strong convexity no less than the penalty, which rounding leaves alone
-            decrease = decrease.maximum(_penalty(weight_norm(self.weights), self.strength, self.penalty))
-        return decrease.clamp_min(0).minimum(self.objective)
-
-    def line_search(self, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Halve each problem's step from 1 until the decrease suffices: step, decrease, half the Newton decrement^2.
-
-        The logits are linear in the step, so a trial costs no matrix product.
-        """
-        logits, slope = self.design.logits(direction), _dot(self.gradient, direction)
-        square, product = weight_norm(direction).square(), _dot(self.weights[:-1], direction[:-1])
-        slack = 4 * torch.finfo(slope.dtype).eps * self.objective
-        step = torch.ones_like(slope)
-        for _ in range(_HALVINGS):
-            norm = (weight_norm(self.weights).square() + step * (2 * product + step * square)).clamp_min(0).sqrt()
-            fitted = self.design.cross_entropy((self.log_p + step[:, None] * logits).log_softmax(2))
-            decrease = self.objective - fitted - _penalty(norm, self.strength, self.penalty)
-            enough = decrease >= -_SUFFICIENT * step * slope - slack
-            if enough.all():
-                break
-            step = torch.where(enough, step, step / 2)
-        return step, decrease, -slope / 2
-
-
-@dataclass(frozen=True)
-class _Curvature:
-    """The Hessian of c problems, as a product and as an approximate inverse.
-
-    The penalty's part is ridge * (1 - u u') with u = `radial` (r + 1, c, k): W / ||W|| for the un-squared norm, which
-    is flat along W, and 0 for the squared one. The approximation is diag(spectrum) (x) B + ridge, B with eigenvectors
-    `axes` (k, c, k); `inverse` (r + 1, c, k) is its inverse in those axes.
+    The penalty's part of the Hessian is ridge * (1 - u u') with u = `radial` (k, r + 1): W / ||W|| for the un-squared
+    norm, which is flat along W, and none for the squared one. `inverse` (k, r + 1) is that of the Hessian's diagonal.
     """
 
-    design: Design
+    problem: Problem
+    norm: float
+    weights: Tensor
     p: Tensor
-    ridge: Tensor
-    radial: Tensor
-    axes: Tensor
+    objective: float
+    gradient: Tensor
+    ridge: float
+    radial: Tensor | None
     inverse: Tensor
 
     @classmethod
-    def at(cls, design: Design, p: Tensor, ridge: Tensor, radial: Tensor) -> _Curvature:
-        """The Hessian at probabilities p (n, c, k), with its preconditioner."""
-        by_problem = p.transpose(0, 1)
-        spread = -(by_problem.mT @ by_problem) / len(p)
-        diagonal = spread.diagonal(dim1=1, dim2=2)
-        diagonal += by_problem.mean(1)
+    def at(cls, problem: Problem, weights: Tensor, p: Tensor, objective: float) -> _Point:
+        design, norm, ridge, radial = problem.design, weight_norm(weights), problem.strength, None
+        if problem.penalty == "frobenius":
+            ridge, radial = problem.strength / norm, weights / norm
+            radial[:, -1] = 0
+        gradient = design.pull_back(design.residuals(p))
+        gradient[:, :-1] += ridge * weights[:, :-1]
+        diagonal = ((p * (1 - p)) @ design.scores.square().T).div_(p.shape[1])
+        diagonal[:, :-1] += ridge
+        inverse = diagonal.clamp_min_(torch.finfo(p.dtype).tiny).reciprocal_()
+        return cls(problem, norm, weights, p, objective, gradient, ridge, radial, inverse)
+
+    def slope_gap(self) -> float:
+        """The bound on objective - optimum at the best biases."""
+        slope, strength = weight_norm(self.gradient), self.problem.strength
+        if self.problem.penalty == "squared":
+            return slope**2 / (2 * strength)
+        return slope * (self.norm + self.objective / strength)
+
+    def bias_gap(self) -> float:
+        """Half the squared Newton decrement of the biases."""
+        hessian = self.p.mean(1).diag() - self.p @ self.p.T / self.p.shape[1]
         # The Hessian is flat along equal shifts of all classes. Gradients are never along them: any curvature will do.
-        spread += diagonal.mean(1)[:, None, None] / p.shape[2]
-        values, axes = torch.linalg.eigh(spread)
-        values = values.clamp_min(torch.finfo(values.dtype).eps * values.amax())
-        # Examples weigh in the spectrum as they do in B: by how uncertain their label is.
-        doubt = (p * (1 - p)).sum(2).clamp_min(torch.finfo(p.dtype).tiny)
-        inverse = (design.scores.square().T @ (doubt / doubt.sum(0)))[:, :, None] * values
-        inverse[:-1] += ridge[:, None]
-        return cls(design, p, ridge, radial, axes.transpose(0, 1), inverse.reciprocal_())
+        values, axes = torch.linalg.eigh(hessian + hessian.diagonal().mean() / len(hessian))
+        values = values.clamp_min(torch.finfo(values.dtype).eps * values[-1])
+        return ((self.gradient[:, -1] @ axes).square() / values).sum().item() / 2
+
+    def scale(self) -> float:
+        """The smaller of the objective and its decrease from the best constant predictor."""
+        decrease = self.problem.design.entropy() - self.objective
+        if self.problem.penalty == "squared":  # by strong convexity no less than the penalty, which does not cancel
+            decrease = max(decrease, self.problem.penalty_at(self.norm))
+        return min(max(decrease, 0.0), self.objective)
 
     def times(self, direction: Tensor) -> Tensor:
-        """The Hessian times a direction (r + 1, c, k)."""
-        slopes = self.design.logits(direction)
-        slopes -= (slopes * self.p).sum(2, keepdim=True)
-        product = self.design.pull_back(slopes.mul_(self.p))
-        tangent = direction[:-1] - _dot(self.radial, direction)[:, None] * self.radial[:-1]
-        product[:-1] += self.ridge[:, None] * tangent
+        """The Hessian times a direction (k, r + 1)."""
+        slopes = direction @ self.problem.design.scores
+        slopes -= (slopes * self.p).sum(0)
+        product = self.problem.design.pull_back(slopes.mul_(self.p))
+        product[:, :-1] += self.ridge * direction[:, :-1]
+        if self.radial is not None:
+            product -= self.ridge * _dot(self.radial, direction) * self.radial
         return product
 
-    def invert(self, gradient: Tensor) -> Tensor:
-        """The approximate inverse Hessian times a gradient (r + 1, c, k)."""
-        axes = self.axes.transpose(0, 1)
-        return ((gradient.transpose(0, 1) @ axes * self.inverse.transpose(0, 1)) @ axes.mT).transpose(0, 1)
-
-    def newton_direction(self, gradient: Tensor, objective: Tensor) -> Tensor:
-        """The Newton direction (r + 1, c, k) by conjugate gradients, the more exactly the nearer the optimum is."""
-        direction, residual, search = torch.zeros_like(gradient), -gradient, self.invert(-gradient)
-        alive, curvature, energy = torch.arange(len(objective), device=objective.device), self, _dot(residual, search)
-        goal = energy * (energy / objective).clamp(1e-6, 0.25)
+    def newton_direction(self, spare: float) -> Tensor:
+        """The Newton direction (k, r + 1), the more exactly the nearer the optimum is, up to an energy of `spare`."""
+        direction, residual, search = torch.zeros_like(self.gradient), -self.gradient, -self.inverse * self.gradient
+        energy = _dot(residual, search)
+        goal = max(energy * min(max(energy / self.objective, 1e-4), 0.25), spare)
         for _ in range(_INNER_STEPS):
-            image = curvature.times(search)
+            image = self.times(search)
             bend = _dot(search, image)
-            length = torch.where(bend > 0, energy / bend, 0)[:, None]
-            direction[:, alive] += length * search
-            residual -= length * image
-            steepest, previous = curvature.invert(residual), energy
-            energy = _dot(residual, steepest)
-            kept = (energy > goal) & (bend > 0)
-            if not kept.any():
+            if bend <= 0:
                 break
-            search = steepest + (energy / previous)[:, None] * search
-            if not kept.all():
-                alive, energy, goal, curvature = alive[kept], energy[kept], goal[kept], _kept(curvature, kept)
-                residual, search = residual[:, kept], search[:, kept]
+            direction.add_(search, alpha=energy / bend)
+            residual.sub_(image, alpha=energy / bend)
+            steepest, previous = self.inverse * residual, energy
+            energy = _dot(residual, steepest)
+            if energy <= goal:
+                break
+            search = search.mul_(energy / previous).add_(steepest)
         return direction
 
+    def line_search(self, direction: Tensor, log_p: Tensor, decrement: float) -> tuple[float, Tensor, float]:
+        """Halve the step from 1 until the decrease suffices: step, log-probabilities and objective there.
 
-_Record = TypeVar("_Record", _Point, _Curvature)
-
-
-def _kept(record: _Record, kept: Tensor) -> _Record:
-    """The problems of a boolean mask (c,): the first axis of vectors, the second of all other tensors."""
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
-    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-    return replace(
-        record, **{name: value[kept] if value.dim() == 1 else value[:, kept] for name, value in tensors.items()}
-    )
-
-
-def _penalty(norm: Tensor, strength: Tensor, penalty: Penalty) -> Tensor:
-    return strength * (norm if penalty == "frobenius" else norm.square() / 2)
-
-
-def weight_norm(weights: Tensor) -> Tensor:
-    """The Frobenius norm of each problem's weights without the biases: (r + 1, c, k) to (c,)."""
-    return torch.linalg.vector_norm(weights[:-1], dim=(0, 2))
+        The logits are linear in the step, so a trial costs no matrix product.
+        """
+        design, logits = self.problem.design, direction @ self.problem.design.scores
+        square, product = weight_norm(direction) ** 2, _dot(self.weights[:, :-1], direction[:, :-1])
+        slack, step = _ROUNDING / 4 * self.objective, 1.0
+        for _ in range(_HALVINGS):
+            norm = math.sqrt(max(self.norm**2 + step * (2 * product + step * square), 0.0))
+            trial = torch.add(log_p, logits, alpha=step).log_softmax(0)
+            objective = design.cross_entropy(trial) + self.problem.penalty_at(norm)
+            if self.objective - objective >= 2 * _SUFFICIENT * step * decrement - slack:
+                break
+            step /= 2
+        return step, trial, objective
 
 
-def _dot(left: Tensor, right: Tensor) -> Tensor:
-    return (left * right).sum((0, 2))
+def weight_norm(weights: Tensor) -> float:
+    """The Frobenius norm of weights (k, r + 1) without the biases."""
+    return torch.linalg.vector_norm(weights[:, :-1]).item()
+
+
+def _dot(left: Tensor, right: Tensor) -> float:
+    return torch.dot(left.flatten(), right.flatten()).item()

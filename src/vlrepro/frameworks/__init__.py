@@ -3,22 +3,40 @@
 A framework's file holds
 
     REVISION    raised whenever its results change; part of every recipe's digest
-    Options     a frozen dataclass of its settings, the paper's values as defaults
-    Framework   an `nn.Module`: `Framework(backbone, options)`; `forward(views)` returns a `Step`
+    VIEWS       how many views of each picture it takes
+    TEXTS       whether it also takes the pictures' captions
+    Options     a frozen dataclass of its settings, the papers' values as defaults
+    Framework   an `nn.Module`: `Framework(backbone, options)`; `forward(batch)` returns a `Step`
 
 so adding one is adding a file here and a block in the config. Language guidance is no framework of its own:
-it is where the second view comes from (a neighbour by caption), and the recipe's `pairs` says so.
+it is where the second view comes from (a neighbour by caption), and the recipe's `pairs` says so. Whatever a
+framework carries from step to step (queues, prototypes) is a parameter or a persistent buffer, and what depends
+on time depends on `Batch.step` alone, so its state dict is all that resuming needs.
 """
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import fields
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from vlrepro.errors import UserError
+
+
+class Batch(NamedTuple):
+    """What one step trains on.
+
+    `views`: each (B, 3, S, S) normalised floats; view 0 is of the picture, view 1 of its neighbour or of itself,
+    the others of the picture. `texts`: the captions of the pictures as (B, d) sentence embeddings or (B, L) token
+    ids, or None. `step`: the optimiser step, from 0.
+    """
+
+    views: tuple[Tensor, ...]
+    texts: Tensor | None
+    step: int
 
 
 class Step(NamedTuple):
@@ -28,16 +46,21 @@ class Step(NamedTuple):
     logs: dict[str, float]
 
 
+def framework_module(name: str) -> ModuleType:
+    """The module of framework `name`. Raises `UserError` where there is none."""
+    try:
+        return importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"framework {name!r} has no file in vlrepro/frameworks: mend the recipe") from error
+
+
 def build_framework(name: str, backbone: nn.Module, options: dict[str, Any]) -> nn.Module:
     """Build `frameworks/<name>.py`'s Framework on `backbone`.
 
     Raises `UserError` for an unknown framework or an option it does not have.
     """
-    try:
-        module = importlib.import_module(f"{__name__}.{name}")
-    except ModuleNotFoundError as error:
-        raise UserError(f"framework {name!r} has no file in vlrepro/frameworks: mend the recipe") from error
+    module = framework_module(name)
     known = {field.name for field in fields(module.Options)}
     if unknown := sorted(set(options) - known):
-        raise UserError(f"framework {name!r} has no option {unknown[0]!r}: it has {', '.join(sorted(known))}")
+        raise UserError(f"framework {name!r} has no option {unknown[0]!r}: it has {', '.join(sorted(known)) or 'none'}")
     return module.Framework(backbone, module.Options(**options))

@@ -6,17 +6,19 @@ section 4.1); the loss does not know where its views come from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlrepro.frameworks import Step
+from vlrepro.distributed import gather, rank
+from vlrepro.frameworks import Batch, Step
 from vlrepro.models.heads import mlp
 
 REVISION = 1
+VIEWS = 2
+TEXTS = False
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,15 @@ class Framework(nn.Module):
         hidden = [options.hidden_width] * options.hidden_layers
         self.head = mlp([backbone.feature_width, *hidden, options.output_width])
 
-    def forward(self, views: Sequence[Tensor]) -> Step:
-        """Two views, each (B, 3, S, S) normalised floats, to the loss over 2 B anchors.
+    def forward(self, batch: Batch) -> Step:
+        """Two views to the loss over 2 B anchors.
 
         Both views pass the network as one batch, so batch statistics are those of 2 B pictures.
         """
-        projected = functional.normalize(self.head(self.backbone(torch.cat(list(views)))), dim=1)
+        projected = functional.normalize(self.head(self.backbone(torch.cat(batch.views))), dim=1)
         first, second = projected.chunk(2)
         loss, accuracy = nt_xent(first, second, self.options.temperature)
-        return Step(loss, {"contrast_accuracy": accuracy.item(), "spread": _spread(projected)})
+        return Step(loss, {"contrast_accuracy": accuracy.item(), "spread": spread(projected)})
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -57,9 +59,11 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, 
 
         loss = mean_i [ logsumexp_{k != i} s(i, k) - s(i, j(i)) ]
 
+    With several processes i runs over this one's rows and k over those of all.
+
     >>> eye = torch.eye(4)
-    >>> nt_xent(eye, eye, 1.0)[0].item() == torch.tensor((torch.e + 6.0) / torch.e).log().item()
-    True
+    >>> round(nt_xent(eye, eye, 1.0)[0].item(), 4)  # ln((e + 6) / e)
+    1.1654
 
     Args:
         first: (B, d) unit rows.
@@ -70,15 +74,17 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, 
         The loss, and the share of anchors whose own other view is their nearest (no gradient).
     """
     rows = torch.cat([first, second])
-    scores = rows @ rows.T / temperature
+    scores = rows @ gather(rows).T / temperature
+    own = rank() * len(rows)  # the column of this process's first row
     # The diagonal is masked, not subtracted: subtracting exp(1 / temperature) cancels badly at low temperature.
-    scores.fill_diagonal_(float("-inf"))
-    count = len(first)
-    targets = torch.arange(2 * count, device=rows.device).roll(count)
+    # What is masked has probability 0 and with it gradient 0, so autograd need not know.
+    with torch.no_grad():
+        scores.diagonal(own).fill_(float("-inf"))
+    targets = own + torch.arange(len(rows), device=rows.device).roll(len(first))
     loss = functional.cross_entropy(scores, targets)
     return loss, (scores.detach().argmax(1) == targets).float().mean()
 
 
-def _spread(projected: Tensor) -> float:
-    """Mean standard deviation of unit rows' coordinates times sqrt(d): near 1 when spread, 0 at collapse."""
-    return (projected.detach().std(0).mean() * projected.shape[1] ** 0.5).item()
+def spread(rows: Tensor) -> float:
+    """Mean standard deviation of (n, d) unit rows' coordinates times sqrt(d): near 1 when spread, 0 at collapse."""
+    return (rows.detach().std(0).mean() * rows.shape[1] ** 0.5).item()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from vlrepro.errors import UserError
-from vlrepro.frameworks import Step
+from vlrepro.frameworks import Batch, Step
 
 REVISION = 1
+VIEWS = 1
+TEXTS = False
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,6 @@ class Framework(nn.Module):
         self.options = options
         self.backbone = backbone
 
-    def forward(self, views: Sequence[Tensor]) -> Step:
+    def forward(self, batch: Batch) -> Step:
         """Raise `UserError`: there is no loss to minimise."""
         raise UserError("framework 'untrained' has no loss: set its recipe's steps to 0")

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 
-def mlp(widths: Sequence[int], final_norm: bool = False) -> nn.Sequential:
+def mlp(widths: Sequence[int], final_norm: bool = False, final_norm_affine: bool = True) -> nn.Sequential:
     """Linear -> BatchNorm -> ReLU for each hidden layer, then a Linear; none has a bias.
 
     The convention of the code that *Impact of Language Guidance* (section 5) is based on: `widths` of
@@ -16,12 +16,13 @@ def mlp(widths: Sequence[int], final_norm: bool = False) -> nn.Sequential:
 
     Args:
         widths: input width, hidden widths, output width.
-        final_norm: end with an affine BatchNorm (SimSiam's projector).
+        final_norm: end with a BatchNorm (SimSiam's projector).
+        final_norm_affine: whether that last BatchNorm learns gains and biases.
     """
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise(widths[:-1]):
         layers += [nn.Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out), nn.ReLU(inplace=True)]
     layers.append(nn.Linear(widths[-2], widths[-1], bias=False))
     if final_norm:
-        layers.append(nn.BatchNorm1d(widths[-1]))
+        layers.append(nn.BatchNorm1d(widths[-1], affine=final_norm_affine))
     return nn.Sequential(*layers)

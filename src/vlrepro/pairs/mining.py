@@ -1,66 +1,103 @@
-"""Pair mining: each picture's neighbour is the one whose caption is nearest (*Impact of Language Guidance*, 4.1).
+"""Pair mining: each picture's neighbours are those whose captions are nearest (*Impact of Language Guidance*, 4.1).
 
 Captions repeat ("look at this"), and a picture must never be its own neighbour. So distinct captions are
-embedded and searched once, exactly, and repeats are handled by rule instead of by the search's tie order:
-a picture whose caption others share takes the next of them (cosine 1), going round in key order, so that no
-single picture becomes the neighbour of hundreds; any other takes one holder of the nearest other caption, drawn
-by a keyed hash. The cosine of every pair is what a brute-force search over all pictures finds.
+embedded and searched once, and repeats are handled by rule instead of by the search's tie order. A picture's
+neighbours are, in this order, until it has `k`:
+
+    1. the other holders of its caption (cosine 1), in key order going round from the picture itself, so that no
+       single picture becomes the neighbour of hundreds;
+    2. the holders of the nearest other caption, going round from one that is drawn by a keyed hash; then those of
+       the second nearest, and so on.
+
+With an exact search, the cosines of every picture's pairs are what a brute-force search over all pictures finds.
+Pairs by picture are mined in the same way, each picture with a text of its own (its key).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
 
-import faiss
 import numpy as np
 
 from vlrepro.errors import UserError
+from vlrepro.pairs.search import Search, exact_search
 from vlrepro.randomness import key
 
-REVISION = 1
+REVISION = 1  # of all that decides pairs: this module, search, drawing, scopes
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Directed pairs: `source[i]`'s neighbour is `neighbour[i]` (positions), with their captions' cosine."""
+    """Directed pairs: `source[i]`'s neighbour is `neighbour[i]` (positions), with their embeddings' cosine.
 
-    source: np.ndarray  # (n,) int64
+    A source's pairs stand together, the nearest first. `left_out` counts the pictures without any, by reason.
+    """
+
+    source: np.ndarray  # (n,) int64, ascending
     neighbour: np.ndarray  # (n,) int64
-    cosine: np.ndarray  # (n,) float32
+    cosine: np.ndarray  # (n,) float32, NaN where there is no embedding
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> np.ndarray:
+        """(n,) int64: 0 for a source's nearest neighbour, 1 for the second, ..."""
+        return np.arange(len(self.source)) - np.searchsorted(self.source, self.source)
 
 
 def mine_pairs(
-    captions: Sequence[str],
+    texts: Sequence[str],
     embeddings: np.ndarray,
     keys: Sequence[str],
-    groups: Sequence[str] | None = None,
+    scopes: Sequence[str | None] | None = None,
     minimum_cosine: float = -1.0,
+    k: int = 1,
+    search: Search = exact_search,
 ) -> Pairs:
-    """Mine one neighbour a picture among those of its group (of all, where `groups` is None).
+    """Mine `k` neighbours a picture among those of its scope (of all, where `scopes` is None).
 
     Args:
-        captions: (n,) texts.
-        embeddings: (n, d) float32 rows of unit length, equal for equal captions.
-        keys: (n,) picture keys; they decide among equally near neighbours.
-        groups: (n,) group names.
+        texts: (n,) captions, or whatever else equals where pictures are to be told apart by key alone.
+        embeddings: (n, d) float32 rows of unit length, equal for equal texts.
+        keys: (n,) unique picture keys; they decide among equally near neighbours.
+        scopes: (n,) names; only pictures of one name may be paired, and those whose scope is None are left out.
         minimum_cosine: pairs below are left out.
+        k: how many neighbours; a picture whose scope is smaller has fewer.
+        search: `exact_search` or an `ApproximateSearch`.
 
     Returns:
-        The pairs, sources ascending. A picture that is alone in its scope has none.
+        The pairs. Reasons to be left out: `unknown_scope`; `alone_in_scope`; `none_found` (by an approximate
+        search); `below_minimum`.
 
     Raises:
         UserError: an embedding is not finite or not of unit length.
     """
     _check(embeddings, keys)
-    scopes: dict[str, list[int]] = defaultdict(list)
-    for position in range(len(captions)):
-        scopes[groups[position] if groups is not None else ""].append(position)
-    found = [pair for members in scopes.values() for pair in _mine_scope(captions, embeddings, keys, members)]
-    kept = sorted(pair for pair in found if pair[2] >= minimum_cosine)
-    source, neighbour, cosine = zip(*kept, strict=True) if kept else ((), (), ())
-    return Pairs(np.array(source, np.int64), np.array(neighbour, np.int64), np.array(cosine, np.float32))
+    neighbours = np.full((len(texts), k), -1, np.int64)
+    cosines = np.full((len(texts), k), np.nan, np.float32)
+    left_out: Counter[str] = Counter()
+    for scope, members in members_of(scopes, keys).items():
+        if scope is None or len(members) == 1:
+            left_out["unknown_scope" if scope is None else "alone_in_scope"] += len(members)
+            continue
+        for position, found in _mine_scope(texts, embeddings, keys, members, k, search):
+            for rank, (neighbour, cosine) in enumerate(found):
+                neighbours[position, rank], cosines[position, rank] = neighbour, cosine
+            left_out["none_found"] += not found
+    near = cosines.astype(np.float64) >= minimum_cosine
+    left_out["below_minimum"] = int(((neighbours[:, 0] >= 0) & ~near.any(1)).sum())
+    source, rank = np.nonzero(near)
+    return Pairs(source, neighbours[source, rank], cosines[source, rank], _counted(left_out))
+
+
+def members_of(scopes: Sequence[str | None] | None, keys: Sequence[str]) -> dict[str | None, list[int]]:
+    """Scope -> its pictures' positions in the order of their keys; one scope where `scopes` is None."""
+    members: dict[str | None, list[int]] = defaultdict(list)
+    for position in sorted(range(len(keys)), key=keys.__getitem__):
+        members["" if scopes is None else scopes[position]].append(position)
+    return members
 
 
 def _check(embeddings: np.ndarray, keys: Sequence[str]) -> None:
@@ -68,41 +105,40 @@ def _check(embeddings: np.ndarray, keys: Sequence[str]) -> None:
     bad = np.flatnonzero(~(np.abs(norms - 1) < 1e-3))
     if len(bad):
         raise UserError(
-            f"embeddings: {len(bad)} rows are not of unit length (first: the caption of {keys[bad[0]]}): "
-            "leave out captions that the encoder cannot embed"
+            f"embeddings: {len(bad)} rows are not of unit length (first: the row of {keys[bad[0]]}): "
+            "leave out what the encoder cannot embed"
         )
 
 
 def _mine_scope(
-    captions: Sequence[str], embeddings: np.ndarray, keys: Sequence[str], members: Sequence[int]
-) -> list[tuple[int, int, float]]:
+    texts: Sequence[str], embeddings: np.ndarray, keys: Sequence[str], members: Sequence[int], k: int, search: Search
+) -> Iterator[tuple[int, list[tuple[int, float]]]]:
+    """Yield each member with its up to `k` (neighbour, cosine)."""
     holders: dict[str, list[int]] = defaultdict(list)
-    for position in sorted(members, key=lambda position: keys[position]):
-        holders[captions[position]].append(position)
-    texts = list(holders)
-    nearest, cosines = _nearest_other(embeddings[[holders[text][0] for text in texts]])
-    pairs = []
-    for number, text in enumerate(texts):
-        same = holders[text]
+    for position in members:
+        holders[texts[position]].append(position)
+    groups = list(holders.values())
+    nearest, cosines = search(embeddings[[group[0] for group in groups]], k)
+    for number, same in enumerate(groups):
+        others = [
+            (groups[other], float(cosine))
+            for other, cosine in zip(nearest[number], cosines[number], strict=True)
+            if other >= 0
+        ]
         for turn, position in enumerate(same):
-            if len(same) > 1:
-                pairs.append((position, same[(turn + 1) % len(same)], 1.0))
-            elif nearest[number] >= 0:
-                others = holders[texts[nearest[number]]]
-                chosen = others[key("neighbour", keys[position]) % len(others)]
-                pairs.append((position, chosen, float(cosines[number])))
-    return pairs
+            twins = ((twin, 1.0) for twin in _round(same, turn + 1, len(same) - 1))
+            found = chain(twins, _drawn(others, keys[position]))
+            yield position, list(islice(found, k))
 
 
-def _nearest_other(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index and cosine of each distinct caption's nearest other one; -1 where there is none. Exact."""
-    count = len(embeddings)
-    if count < 2:
-        return np.full(count, -1), np.zeros(count, np.float32)
-    index = faiss.IndexFlatIP(embeddings.shape[1])
-    index.add(np.ascontiguousarray(embeddings, np.float32))
-    cosines, found = index.search(np.ascontiguousarray(embeddings, np.float32), 2)
-    # Distinct captions may embed alike (the encoder's truncation), so self is not always the first of the two.
-    second = (found[:, 0] == np.arange(count)).astype(int)
-    rows = np.arange(count)
-    return found[rows, second], cosines[rows, second]
+def _drawn(others: Sequence[tuple[list[int], float]], own_key: str) -> Iterator[tuple[int, float]]:
+    for group, cosine in others:
+        yield from ((holder, cosine) for holder in _round(group, key("neighbour", own_key), len(group)))
+
+
+def _round(group: Sequence[int], start: int, count: int) -> Iterator[int]:
+    return (group[(start + step) % len(group)] for step in range(count))
+
+
+def _counted(left_out: Counter[str]) -> dict[str, int]:
+    return {reason: count for reason, count in sorted(left_out.items()) if count}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +13,11 @@ from vlrepro.pairs.mining import Pairs
 def purity(pairs: Pairs, names: Sequence[str]) -> tuple[float, float, float]:
     """Share of pairs whose two pictures have the same name, and its 95 % Wilson interval.
 
-    The interval (Wilson 1927, "Probable inference") treats pairs as independent draws.
+    The interval (Wilson 1927, "Probable inference") treats sources as independent draws. The several pairs of one
+    source are not, so they count as one: the interval is that of as many draws as there are sources.
     """
     values = np.asarray(names)
-    n = len(pairs.source)
+    n = len(np.unique(pairs.source))
     if n == 0:
         return float("nan"), float("nan"), float("nan")
     share = float(np.mean(values[pairs.source] == values[pairs.neighbour]))
@@ -30,3 +32,33 @@ def random_purity(names: Sequence[str]) -> float:
     _, counts = np.unique(np.asarray(names), return_counts=True)
     total = counts.sum()
     return float((counts * (counts - 1)).sum() / max(total * (total - 1), 1))
+
+
+def summarise(pairs: Pairs, truth: Mapping[str, Sequence[str]], texts: Sequence[str] | None) -> dict[str, Any]:
+    """What is known about pairs among n pictures, as JSON.
+
+    Args:
+        pairs: their `left_out` and their sources together are all n pictures.
+        truth: criterion (`concept`, `label`, `group`) -> (n,) names.
+        texts: (n,) captions, or None where the pairs do not rest on any.
+
+    Returns:
+        `pictures`, `pairs`, `without_neighbour` and `reasons` (why, with counts); `same_caption`: the share of pairs
+        whose pictures have equal captions, None without captions; `purity` and `random_purity` by criterion.
+    """
+    shares = {name: purity(pairs, names) for name, names in truth.items()}
+    without = sum(pairs.left_out.values())
+    return {
+        "pictures": len(np.unique(pairs.source)) + without,
+        "pairs": len(pairs.source),
+        "without_neighbour": without,
+        "reasons": dict(pairs.left_out),
+        "same_caption": None if texts is None else _same(pairs, texts),
+        "purity": {name: dict(zip(("share", "low", "high"), values, strict=True)) for name, values in shares.items()},
+        "random_purity": {name: random_purity(names) for name, names in truth.items()},
+    }
+
+
+def _same(pairs: Pairs, texts: Sequence[str]) -> float:
+    same = [texts[source] == texts[other] for source, other in zip(pairs.source, pairs.neighbour, strict=True)]
+    return float(np.mean(same)) if same else 0.0

@@ -1,4 +1,4 @@
-"""What the report reads: runs and their histories, captions, mined pairs, and what was left out."""
+"""What the report reads: runs and their histories, captions and their scores, pairs, and what was left out."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from vlrepro.tables.study import Study
 
 CRITERIA = {"concept": "same concept", "label": "same class", "group": "same group"}
 """What two pictures of a pair can share, from the strictest to the loosest, and how the report says it."""
+_KNOWN = ["caption", "kind", "clean", "group", "concept", "label"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,20 @@ class TrainedRun:
 
 @dataclass(frozen=True)
 class CaptionFile:
-    """A caption source; `rows` has the columns key, caption, kind, clean, group, concept, label."""
+    """A caption source; `rows` has at least the columns key, caption, kind, clean, group, concept, label.
+
+    `summary` is what its maker counted; only generated and refined sources have one.
+    """
 
     id: str
     recipe: Mapping[str, Any]
     rows: pd.DataFrame
+    summary: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration."""
+        return name_of(self.id)
 
     def shares(self) -> dict[str, float]:
         """Kind -> its share of the captions, from the most frequent to the least."""
@@ -45,13 +55,30 @@ class CaptionFile:
 
 
 @dataclass(frozen=True)
+class ScoreFile:
+    """How well each caption of a source fits its picture; `rows` has the columns key and score, a cosine."""
+
+    id: str
+    recipe: Mapping[str, Any]
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class MinedPairs:
-    """Mined pairs; `rows` has source, neighbour, cosine, and both pictures' captions as `caption_of_source`, ..."""
+    """Pairs; `rows` has source, neighbour, cosine, and what is known of both pictures as `caption_of_source`, ...
+
+    Pairs that were not mined from captions have empty captions and kinds; drawn ones have no cosine.
+    """
 
     id: str
     recipe: Mapping[str, Any]
     summary: Mapping[str, Any]
     rows: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration."""
+        return name_of(self.id)
 
     def criteria(self) -> dict[str, str]:
         """Criterion -> words for it, for those that tell pairs apart.
@@ -105,27 +132,46 @@ def read_history(path: str | Path) -> pd.DataFrame:
         raise UserError(f"{path}: not a training history ({error}): delete its folder and train again") from error
 
 
-def read_captions(path: str | Path, recipe: str | Path) -> CaptionFile:
-    """A caption file and the recipe that it was made by."""
-    return CaptionFile(Path(path).stem, read_json(recipe), pq.read_table(path).to_pandas())
+def read_captions(paths: Iterable[Path], recipes: Iterable[Path], summaries: Iterable[Path]) -> dict[str, CaptionFile]:
+    """Caption files by id, each with the recipe that it was made by and, where there is one, its summary."""
+    counted = {path.name.removesuffix(".summary.json"): read_json(path) for path in summaries}
+    return {
+        path.stem: CaptionFile(path.stem, read_json(recipe), pq.read_table(path).to_pandas(), counted.get(path.stem))
+        for path, recipe in zip(paths, recipes, strict=True)
+    }
+
+
+def read_scores(paths: Iterable[Path], recipes: Iterable[Path]) -> list[ScoreFile]:
+    """Scores of captions, in the order given."""
+    files = zip(paths, recipes, strict=True)
+    return [ScoreFile(path.stem, read_json(recipe), pq.read_table(path).to_pandas()) for path, recipe in files]
+
+
+def read_packs(indexes: Iterable[Path]) -> dict[str, pd.DataFrame]:
+    """Pack id -> what its index says of each picture, in the columns of a caption file without captions."""
+    columns = ["key", "caption", "group", "concept", "label"]
+    found = {path.parent.name: pq.read_table(path, columns=columns).to_pandas() for path in indexes}
+    return {name: rows.rename(columns={"caption": "clean"}).assign(caption="", kind="") for name, rows in found.items()}
 
 
 def read_pairs(
-    path: str | Path, summary: str | Path, recipe: str | Path, captions: Mapping[str, CaptionFile]
+    path: Path, summary: Path, recipe: Path, captions: Mapping[str, CaptionFile], packs: Mapping[str, pd.DataFrame]
 ) -> MinedPairs:
-    """Mined pairs joined with the captions that they were mined from; `captions` is keyed by id.
+    """The nearest pair of each picture with what is known of both; `captions` and `packs` are keyed by id.
 
-    Raises `UserError` where a pair names a picture that its captions do not have.
+    Raises `UserError` where a pair names a picture that its captions, or its pack, do not have.
     """
     made_by = read_json(recipe)
-    known = captions[made_by["captions"]].rows.set_index("key")
+    place = made_by["captions"] or made_by["pack"]
+    known = (captions[place].rows if made_by["captions"] else packs[place]).set_index("key")[_KNOWN]
     rows = pq.read_table(path).to_pandas()
+    rows = rows[rows["rank"] == 0]
     for end in ("source", "neighbour"):
         strangers = set(rows[end]) - set(known.index)
         if strangers:
-            raise UserError(f"{path}: {min(strangers)!r} has no caption in {made_by['captions']}: mine the pairs again")
+            raise UserError(f"{path}: {min(strangers)!r} is not in {place}: mine the pairs again")
         rows = rows.join(known.add_suffix(f"_of_{end}"), on=end)
-    return MinedPairs(Path(path).stem, made_by, read_json(summary), rows)
+    return MinedPairs(path.stem, made_by, read_json(summary), rows)
 
 
 def count_pack(index: str | Path, rejected: str | Path) -> PackCount:
@@ -138,23 +184,28 @@ def count_pack(index: str | Path, rejected: str | Path) -> PackCount:
     return PackCount(Path(index).parent.name, len(rows), {name: int(n) for name, n in counts.items()}, left_out)
 
 
-def read_benchmarks(folder: str | Path, runs: Iterable[TrainedRun]) -> dict[str, tuple[float, float | None]]:
-    """Run id -> (seconds, peak memory in MB), from Snakemake's benchmark files; a run without one is left out."""
+def read_benchmarks(folder: Path, names: Iterable[str]) -> dict[str, tuple[float, float | None]]:
+    """Name -> (seconds, peak memory in MB), from Snakemake's files `<folder>/<name>.tsv`; absent ones are left out."""
     found = {}
-    for run in runs:
-        path = Path(folder) / f"{run.id}.tsv"
+    for name in names:
+        path = folder / f"{name}.tsv"
         if path.is_file():
             with open(path, encoding="utf-8", newline="") as stream:
                 row = next(csv.DictReader(stream, delimiter="\t"), None)
             if row:
-                found[run.id] = (float(row["s"]), _number(row.get("max_rss")))
+                found[name] = (float(row["s"]), _number(row.get("max_rss")))
     return found
+
+
+def name_of(artefact: str) -> str:
+    """An artefact's name in the configuration: its id without the digest."""
+    return artefact.rsplit("-", 1)[0]
 
 
 def recipe_titles(studies: Iterable[Study]) -> dict[str, str]:
     """Recipe name -> the label of the first table row that it fills."""
     rows = [row for study in studies for table in study.tables for row in table.rows if row.recipe]
-    return {row.recipe: row.label for row in reversed(rows) if row.recipe}
+    return {row.recipe: row.full_label() for row in reversed(rows) if row.recipe}
 
 
 def _number(text: str | None) -> float | None:

@@ -73,6 +73,23 @@ def scrolling(content: Html) -> Html:
     return element("div", content, class_="scroll", tabindex="0")
 
 
+def folded(title: Any, content: Html, *, unfolded: bool = False) -> Html:
+    """Content behind its title, shown when the reader opens it."""
+    return element("details", element("summary", title), content, open=unfolded)
+
+
+def interval_strip(value: float, low: float, high: float, reach: float) -> Html:
+    """A difference with its interval on a line through 0; `reach` is what the line's ends stand for."""
+
+    def at(points: float) -> str:
+        return f"{60 + 56 * points / reach:.1f}"
+
+    zero = element("line", x1="60", x2="60", y1="1", y2="15", class_="zero")
+    bar = element("line", x1=at(low), x2=at(high), y1="8", y2="8", class_="bar")
+    dot = element("circle", cx=at(value), cy="8", r="3.2", class_="dot" if low > 0 or high < 0 else "dot open")
+    return element("svg", zero, bar, dot, viewBox="0 0 120 16", class_="strip", aria_hidden="true")
+
+
 def data_uri(data: bytes, media_type: str) -> str:
     """The bytes as a `data:` address."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"

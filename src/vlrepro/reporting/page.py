@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlrepro.reporting.gallery import Show, caption_examples, pair_gallery
-from vlrepro.reporting.inputs import CaptionFile, MinedPairs, PackCount, TrainedRun, recipe_titles
-from vlrepro.reporting.markup import Html, bullets, element, grid, inline_image, join
+from vlrepro.reporting.answers import Comparison, Found, short_answers
+from vlrepro.reporting.gallery import Show, caption_examples, pair_gallery, refinement_gallery
+from vlrepro.reporting.inputs import CaptionFile, MinedPairs, PackCount, ScoreFile, TrainedRun, name_of, recipe_titles
+from vlrepro.reporting.markup import Html, bullets, element, folded, grid, inline_image, join
 from vlrepro.reporting.provenance import caption_grid, cost_grid, pack_grid, recipe_grid
+from vlrepro.reporting.refinement import (
+    Costs,
+    model_bullets,
+    purity_sentences,
+    refined_rows,
+    refinement_grid,
+    summary_grid,
+)
 from vlrepro.reporting.summary import SCALES, Claim, claims_overview
 from vlrepro.tables.study import Study
 
@@ -31,33 +41,40 @@ _SMALL = (
     "Captions are people's names and keywords for the emoji, made noisy by a documented model (faithful, vague, "
     "off-topic, wrong, in another language, a single word), since real captions of such pictures do not exist.",
     "The sentence encoder is the published all-MiniLM-L6-v2; it is not trained here.",
-    "The backbone is a small residual network on small pictures, trained for a small part of the paper's steps.",
+    "The captioner and the scorer of refined captions are small models that are trained here, on pictures that "
+    "pre-training never sees.",
+    "The backbones are small networks on small pictures, trained for a small part of the paper's steps.",
     "The evaluation sets are stand-ins; none of them is a data set of the paper.",
 )
-STAND_INS = {"tiny": _SMALL, "pocket": _SMALL, "evidence": _SMALL, "paper": ()}
+_DEVIATIONS = {"tiny": _SMALL, "pocket": _SMALL, "evidence": _SMALL, "paper": ()}
 
 
 @dataclass(frozen=True)
 class Report:
     """Everything that the page is made of.
 
-    `config` is the resolved configuration; `claims` and `claim_pages` are keyed by study, `tables` by (study, table
-    number); the latter two hold HTML that `vlrepro.tables.rendering` escaped. `figures` maps a figure's name to its
-    texts and file, `shows` a pack's id to a function that shows its pictures, `costs` a run to seconds and peak MB.
+    `config` is the resolved configuration, `answers` what `vlrepro.reporting.answers.compare` found. `claims`,
+    `claim_pages` and `audits` are keyed by study, `tables` by (study, table name); the latter three hold HTML that
+    `vlrepro.tables` escaped. `figures` maps a figure's name to its texts and file, `captions` ids to sources, `shows`
+    a pack's id to a function that shows its pictures, `costs` an artefact's id to seconds and peak MB.
     """
 
     config: Mapping[str, Any]
     studies: Sequence[Study]
+    answers: Mapping[str, Sequence[tuple[Comparison, Found]]]
     claims: Mapping[str, Sequence[Claim]]
     claim_pages: Mapping[str, str]
-    tables: Mapping[tuple[str, int], str]
+    audits: Mapping[str, str]
+    tables: Mapping[tuple[str, str], str]
     figures: Mapping[str, tuple[Mapping[str, str], Path]]
     runs: Sequence[TrainedRun]
-    captions: Sequence[CaptionFile]
+    captions: Mapping[str, CaptionFile]
+    scores: Sequence[ScoreFile]
+    checkpoints: Mapping[str, Mapping[str, Any]]
     mined: Sequence[MinedPairs]
     packs: Sequence[PackCount]
     shows: Mapping[str, Show]
-    costs: Mapping[str, tuple[float, float | None]]
+    costs: Costs
     versions: Sequence[tuple[str, str]]
     commit: str | None
     command: str
@@ -84,13 +101,19 @@ def build_page(report: Report, style: str) -> str:
     main = element(
         "main", *(element("section", element("h2", name), content, id=key) for key, name, content in sections)
     )
-    body = element("body", _header(report, _links(sections)), main, _footer(report))
+    body = element("body", _header(report, _links(report, sections)), main, _footer(report))
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _links(sections: Sequence[tuple[str, str, Html]]) -> Html:
-    """Links to the sections."""
-    return element("nav", *(element("a", title, href=f"#{name}") for name, title, _ in sections), aria_label="Sections")
+def _links(report: Report, sections: Sequence[tuple[str, str, Html]]) -> Html:
+    """The list of contents: the answers, the claims of each study, then the sections; tables by name."""
+    tables = {"tables": _named(report, printed=True), "extended": _named(report, printed=False)}
+    items = [element("a", "The short answer", href="#answers")] if report.answers else []
+    items += [element("a", f"Verdicts: {study.title}", href=f"#study-{study.slug}") for study in report.studies]
+    for name, title, _ in sections:
+        below = [element("a", heading, href=f"#{study}-{table}") for study, table, heading in tables.get(name, ())]
+        items.append(join([element("a", title, href=f"#{name}"), bullets(below) if below else Html("")]))
+    return element("nav", bullets(items), aria_label="Contents")
 
 
 def _header(report: Report, links: Html) -> Html:
@@ -108,7 +131,19 @@ def _header(report: Report, links: Html) -> Html:
         class_="scale",
     )
     studies = (claims_overview(study, report.claims[study.slug], report.scale) for study in report.studies)
-    return element("header", element("h1", "Did it reproduce?"), links, scale, *studies)
+    return element(
+        "header",
+        element("h1", "Did it reproduce?"),
+        links,
+        scale,
+        short_answers(report.answers, _evaluations(report)),
+        *studies,
+    )
+
+
+def _evaluations(report: Report) -> dict[str, str]:
+    """Evaluation -> its title, as the studies give it."""
+    return {name: text.title for study in report.studies for name, text in study.evaluations.items()}
 
 
 def _plural(word: str, count: int) -> str:
@@ -118,16 +153,39 @@ def _plural(word: str, count: int) -> str:
 def _sections(report: Report) -> list[tuple[str, str, Html]]:
     """(anchor, heading, content) of every section after the first screen."""
     claims = join(Html(report.claim_pages[study.slug]) for study in report.studies)
-    return [
-        ("tables", "Tables", _tables(report)),
-        ("claims", "Claims, one by one", claims),
-        ("training", "Training", _figure(report, "curves")),
-        *([("captions", "Captions and pairs", _captions(report))] if report.captions else []),
+    audits = join(Html(_scrolling_tables(report.audits[study.slug])) for study in report.studies)
+    curves = join(_figure(report, name) for name in ("curves", "accuracy", "spread"))
+    extended = _named(report, printed=False)
+    found = [
+        ("tables", "Tables that the paper prints", _tables(report, _named(report, printed=True))),
+        *([("extended", "Tables that we add", _tables(report, extended))] if extended else []),
+        ("claims", "Claims, one by one", folded(f"All {_count(report)} claims and controls", claims, unfolded=True)),
+        (
+            "audit",
+            "The paper against itself",
+            folded("Blank cells, averages and contradictions of what it prints", audits),
+        ),
+        ("training", "Training", curves),
+        *([("captions", "Captions", _captions(report))] if report.captions else []),
+        *([("pairs", "Pairs", _pairs(report))] if report.mined else []),
+        *([("stand-ins", "Stand-ins", _stand_ins(report))] if report.scores else []),
         ("runs", "What was run", _runs(report)),
-        ("stand-ins", "Stand-ins and deviations", _deviations(report)),
+        ("deviations", "Deviations", _deviations(report)),
         ("provenance", "Provenance", _provenance(report)),
         ("cost", "Cost", _cost(report)),
     ]
+    return found
+
+
+def _count(report: Report) -> int:
+    return sum(len(claims) for claims in report.claims.values())
+
+
+def _named(report: Report, printed: bool) -> list[tuple[str, str, str]]:
+    """(study, name, heading) of the tables that the papers print, or of the others."""
+    studies = {study.slug: study for study in report.studies}
+    found = [(slug, name, studies[slug].table(name)) for slug, name in report.tables]
+    return [(slug, name, table.heading()) for slug, name, table in found if table.printed == printed]
 
 
 def _figure(report: Report, name: str) -> Html:
@@ -139,14 +197,14 @@ def _figure(report: Report, name: str) -> Html:
     return element("figure", picture, caption)
 
 
-def _tables(report: Report) -> Html:
+def _tables(report: Report, wanted: Sequence[tuple[str, str, str]]) -> Html:
     """Each table with the figure of its differences and the command that builds it again."""
     blocks = []
-    for (study, number), fragment in report.tables.items():
-        command = element("code", f"{report.command} {study}_table{number}")
+    for study, name, _ in wanted:
+        command = element("code", f"{report.command} {study}_{name}")
         blocks += [
-            Html(_scrolling_tables(fragment)),
-            _figure(report, f"differences_{study}_table{number}"),
+            Html(_scrolling_tables(report.tables[study, name])),
+            _figure(report, f"differences_{study}_{name}"),
             element("p", "Build this table again: ", command, class_="command"),
         ]
     return join(blocks)
@@ -154,19 +212,54 @@ def _tables(report: Report) -> Html:
 
 def _scrolling_tables(fragment: str) -> str:
     """Wide tables scroll on their own instead of with the page."""
-    opened = fragment.replace("<table ", '<div class="scroll" tabindex="0"><table ')
+    opened = re.sub(r"<table\b", '<div class="scroll" tabindex="0"><table', fragment)
     return opened.replace("</table>", "</table></div>")
 
 
 def _captions(report: Report) -> Html:
-    blocks = [_figure(report, "purity"), _figure(report, "captions")]
-    packs = {source.id: source.recipe["pack"] for source in report.captions}
-    for mined in report.mined:
-        show = report.shows[packs[mined.recipe["captions"]]]
-        blocks += [element("h3", "Pairs: ", element("code", mined.id)), pair_gallery(mined, show)]
-    for source in report.captions:
-        show = report.shows[source.recipe["pack"]]
-        blocks += [element("h3", "Kinds of captions: ", element("code", source.id)), caption_examples(source, show)]
+    """Scores and kinds of captions, captions before and after refinement, and examples of each source, folded."""
+    blocks = [_figure(report, "scores"), _figure(report, "captions")]
+    for source in report.captions.values():
+        if source.recipe["method"] == "refined":
+            rows, show = refined_rows(source, report.captions), report.shows[source.recipe["pack"]]
+            blocks += [
+                element("h3", "Before and after refinement: ", element("code", source.id)),
+                refinement_gallery(rows, show),
+            ]
+    for source in report.captions.values():
+        title = join(["Kinds of captions: ", element("code", source.id)])
+        blocks.append(folded(title, caption_examples(source, report.shows[source.recipe["pack"]])))
+    return join(blocks)
+
+
+def _pairs(report: Report) -> Html:
+    """Purity, and some pairs of each kind, folded but the first."""
+    blocks = [_figure(report, "purity")]
+    for number, mined in enumerate(report.mined):
+        title = join(["Pairs: ", element("code", mined.id)])
+        blocks.append(folded(title, pair_gallery(mined, report.shows[mined.recipe["pack"]]), unfolded=number == 0))
+    return join(blocks)
+
+
+def _stand_ins(report: Report) -> Html:
+    """Who captioned and scored, what refinement kept, and whether the pairs became purer."""
+    packs = {pack.id: pack for pack in report.packs}
+    blocks = [model_bullets(report.captions, report.scores, report.checkpoints, packs, report.costs)]
+    if report.checkpoints:
+        words = (
+            "A stand-in is a small model that takes the place of a published checkpoint, so that every step runs "
+            "without a download. What it shows is how refinement works with a captioner and a scorer of its quality, "
+            "not with those of the paper."
+        )
+        blocks.insert(0, element("p", words))
+    if any(source.summary is not None for source in report.captions.values()):
+        blocks.append(summary_grid(report.captions))
+    for source in report.captions.values():
+        if source.recipe["method"] == "refined":
+            title = element("h3", "Which captions refinement kept: ", element("code", source.id))
+            blocks += [title, refinement_grid(refined_rows(source, report.captions))]
+    if sentences := purity_sentences(report.mined, report.captions):
+        blocks += [element("h3", "Did the pairs become purer?"), bullets(sentences)]
     return join(blocks)
 
 
@@ -181,18 +274,21 @@ def _runs(report: Report) -> Html:
         pack_grid(report.packs, _uses(report)),
     ]
     if report.captions:
-        parts += [element("h3", "Captions"), caption_grid(report.captions, packs)]
+        parts += [element("h3", "Captions"), caption_grid(list(report.captions.values()), packs)]
     return join(parts)
 
 
 def _uses(report: Report) -> dict[str, str]:
     """Pack id -> training, or the headings of the evaluation sets that it holds."""
     training = {run.recipe["pack"] for run in report.runs}
+    learnt = {recipe["pack"] for recipe in report.checkpoints.values()}
     uses: dict[str, str] = {}
     for pack in report.packs:
-        name = pack.id.rsplit("-", 1)[0]
+        name = name_of(pack.id)
         titles = [report.config["sets"][key]["title"] for key in _evaluated(report) if _pack_of(report, key) == name]
-        uses[pack.id] = "; ".join([*(["training"] if pack.id in training else []), *titles])
+        uses[pack.id] = "; ".join(
+            [*(["training"] if pack.id in training else []), *(["stand-ins"] if pack.id in learnt else []), *titles]
+        )
     return uses
 
 
@@ -207,7 +303,7 @@ def _pack_of(report: Report, key: str) -> str:
 def _deviations(report: Report) -> Html:
     sets = report.config["sets"]
     shown = [join([element("strong", sets[key]["title"]), f": {sets[key]['shows']}"]) for key in _evaluated(report)]
-    parts = [bullets([*STAND_INS[report.scale], *_GENERAL, "The full list, with reasons, is docs/deviations.md."])]
+    parts = [bullets([*_DEVIATIONS[report.scale], *_GENERAL, "The full list, with reasons, is docs/deviations.md."])]
     if shown:
         parts += [element("h3", "Evaluation sets"), bullets(shown)]
     for study in report.studies:
@@ -222,8 +318,8 @@ def _provenance(report: Report) -> Html:
         join([element("code", report.command), " builds all tables and this page."]),
         join([element("code", f"{report.command} report"), " also packs it with Snakemake's own report."]),
         *(
-            join([element("code", f"{report.command} {study}_table{number}"), f" builds table {number} of {study}."])
-            for study, number in report.tables
+            join([element("code", f"{report.command} {study}_{name}"), " builds one table."])
+            for study, name in report.tables
         ),
     ]
     if report.runs:
@@ -233,9 +329,8 @@ def _provenance(report: Report) -> Html:
         [
             element("p", "Commit when this page was built: ", commit),
             element("h3", "Run again"),
-            bullets(commands),
-            element("h3", "Versions"),
-            grid(("Package", "Version"), report.versions),
+            folded("Commands", bullets(commands)),
+            folded("Versions", grid(("Package", "Version"), report.versions)),
         ]
     )
 

@@ -11,42 +11,67 @@ from matplotlib.figure import Figure
 
 from vlrepro.pairs.mining import Pairs
 from vlrepro.pairs.purity import purity
-from vlrepro.reporting.drawing import COLOURS, INK, WIDTH, Drawing, canvas, empty
+from vlrepro.reporting.drawing import COLOURS, INK, Drawing, canvas, empty
 from vlrepro.reporting.inputs import CRITERIA, CaptionFile, MinedPairs
 
 _SHARE = ["share", "low", "high"]
+_GROUPS = {
+    "By caption: caption sources": "captions",
+    "By caption, searched within a scope": "scopes",
+    "Controls: not by caption": "controls",
+}
 
 
 def draw_purity(mined: Sequence[MinedPairs]) -> Drawing:
-    """How often the two pictures of a pair share a concept, a class or a group, beside what chance would give."""
-    bars = [1.2 + len(pairs.criteria()) for pairs in mined] or [2.0]
-    figure = canvas(0.7 + 0.42 * sum(bars))
-    panels = figure.subplots(len(bars), 1, squeeze=False, sharex=True, height_ratios=bars)[:, 0]
+    """How often the two pictures of a pair share a concept or a class, for every kind of pairs, beside chance."""
+    groups = {title: found for title, kind in _GROUPS.items() if (found := [p for p in mined if group_of(p) == kind])}
+    heights = [len(found) for found in groups.values()]
+    figure = canvas(1.1 + sum(0.45 + 0.5 * height for height in heights) if mined else 1.5)
     if not mined:
-        empty(panels[0], "No pairs were mined.")
-    for axes, pairs in zip(panels, mined, strict=False):
-        criteria = [name for name in pairs.criteria() if pairs.summary["pairs"]]
-        shares = pd.DataFrame({name: pairs.summary["purity"][name] for name in criteria}).T
-        _bars(axes, shares, [CRITERIA[name] for name in criteria], COLOURS[0])
-        chance = [100 * pairs.summary["random_purity"][name] for name in criteria]
-        axes.plot(chance, range(len(criteria)), "d", color=COLOURS[1], markersize=7, label="pairs drawn at random")
-        axes.set_title(pairs.id)
-    if mined:
+        empty(figure.subplots(), "No pairs were mined.")
+    else:
+        panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+        for axes, (title, found) in zip(panels, groups.items(), strict=True):
+            _purity_panel(axes, found)
+            axes.set_title(title)
         panels[-1].set_xlabel("share of pairs (%)")
-        panels[0].legend(loc="lower right", fontsize=9.5)
+        handles = {
+            label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=3, fontsize=9)
     return Drawing(
         "purity",
         "Pair purity",
-        "How often a picture and its neighbour by caption show the same concept, the same class, or come from the same "
-        "group, with 95 % Wilson intervals; diamonds: pairs drawn at random.",
+        "How often a picture and its neighbour show the same concept or the same class, with 95 % Wilson intervals; "
+        "diamonds: the level of pairs drawn at random from all pictures.",
         f"Pair purity. {' '.join(_purity_words(pairs) for pairs in mined) or 'No pairs.'}",
         figure,
     )
 
 
+def group_of(pairs: MinedPairs) -> str:
+    """What a kind of pairs is there for: `captions` compares sources, `scopes` scopes, `controls` neither."""
+    if pairs.recipe["by"] != "caption":
+        return "controls"
+    return "captions" if pairs.recipe["scope"] == "global" else "scopes"
+
+
+def _purity_panel(axes: Axes, found: Sequence[MinedPairs]) -> None:
+    names = [pairs.name for pairs in found]
+    criteria = [name for name in CRITERIA if any(name in pairs.criteria() for pairs in found)][:2]
+    for number, name in enumerate(criteria):
+        colour, shift = COLOURS[(0, 5)[number]], 0.38 * (number - (len(criteria) - 1) / 2)
+        missing = dict.fromkeys(_SHARE, float("nan"))
+        shares = pd.DataFrame([p.summary["purity"][name] if p.summary["pairs"] else missing for p in found])
+        _bars(axes, shares, names, colour, shift, 0.36)
+        axes.barh(0, 0, color=colour, label=CRITERIA[name])
+        chance = [100 * pairs.summary["random_purity"][name] for pairs in found]
+        axes.plot(chance, np.arange(len(found)) + shift, "d", color=COLOURS[1], markersize=6, label="drawn at random")
+
+
 def _purity_words(pairs: MinedPairs) -> str:
     shares = {title: pairs.summary["purity"][name]["share"] for name, title in pairs.criteria().items()}
-    return f"{pairs.id}: {', '.join(f'{title} {100 * share:.0f} %' for title, share in shares.items())}."
+    return f"{pairs.name}: {', '.join(f'{title} {100 * share:.0f} %' for title, share in shares.items())}."
 
 
 def _bars(
@@ -75,8 +100,16 @@ def _bars(
 
 
 def draw_captions(captions: Sequence[CaptionFile], mined: Sequence[MinedPairs]) -> Drawing:
-    """The share of each kind of caption, and how good the pairs are that start from it."""
-    used = [(source, pairs) for source in captions for pairs in mined if pairs.recipe["captions"] == source.id]
+    """The share of each kind of caption, and how good the pairs are that start from it.
+
+    Sources of one kind, and pairs that were searched within a scope, are left out.
+    """
+    used = [
+        (source, pairs)
+        for source in captions
+        for pairs in mined
+        if pairs.recipe["captions"] == source.id and group_of(pairs) == "captions" and len(source.shares()) > 1
+    ]
     kinds = [list(source.shares()) for source, _ in used]
     figure = canvas(1.0 + sum(0.7 + 0.42 * len(names) for names in kinds) if used else 2)
     panels = _caption_panels(figure, [len(names) for names in kinds])
@@ -84,12 +117,13 @@ def draw_captions(captions: Sequence[CaptionFile], mined: Sequence[MinedPairs]) 
         _bars(
             left, pd.DataFrame([[share] * 3 for share in source.shares().values()], columns=_SHARE), names, COLOURS[2]
         )
-        left.set_title(f"captions: {source.id}", fontsize=9.5)
+        left.set_title(f"captions: {source.name}", fontsize=9.5)
         _purity_by_kind(right, pairs, names)
-        right.set_title(f"pairs: {pairs.id}", fontsize=9.5)
+        right.set_title(f"pairs: {pairs.name}", fontsize=9.5)
     if used:
         panels[-1][0].set_xlabel("share of captions (%)")
         panels[-1][1].set_xlabel("pairs from that kind that agree (%)")
+        figure.legend(*panels[0][1].get_legend_handles_labels(), loc="outside lower right", fontsize=9, ncols=2)
     return Drawing(
         "captions",
         "Captions",
@@ -102,7 +136,7 @@ def draw_captions(captions: Sequence[CaptionFile], mined: Sequence[MinedPairs]) 
 
 def _caption_panels(figure: Figure, heights: Sequence[int]) -> Sequence[Sequence[Axes]]:
     if not heights:
-        empty(figure.subplots(), "No captions were used for mining.")
+        empty(figure.subplots(), "No captions of several kinds were used for mining.")
         return []
     return figure.subplots(len(heights), 2, squeeze=False, sharey="row", sharex="col", height_ratios=heights)
 
@@ -124,7 +158,6 @@ def _purity_by_kind(axes: Axes, pairs: MinedPairs, kinds: Sequence[str]) -> None
         shift = 0.38 * (number - (len(criteria) - 1) / 2)
         _bars(axes, purity_by_kind(pairs, kinds, name), kinds, COLOURS[(0, 5)[number]], shift, 0.36)
         axes.barh(0, 0, color=COLOURS[(0, 5)[number]], label=CRITERIA[name])
-    axes.legend(loc="upper right", bbox_to_anchor=(1, -0.12 * WIDTH / max(len(kinds), 1)), fontsize=9.5, ncols=2)
 
 
 def _captions_alt(used: Sequence[tuple[CaptionFile, MinedPairs]], kinds: Sequence[Sequence[str]]) -> str:

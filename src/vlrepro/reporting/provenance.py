@@ -90,12 +90,18 @@ def _facts(recipe: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any
     """Heading -> what a recipe says under it; `entry` is the recipe in the configuration."""
     return {
         "Framework": recipe["framework"],
-        "Augmentation": entry["augmentation"],
+        "Augmentation": _augmentation(entry["augmentation"]),
         "Pairs": _pairs(recipe),
+        "Captions read": element("code", recipe["texts"]) if recipe["texts"] else "none",
         "Backbone": _backbone(recipe["backbone"]),
         "Batch": recipe["batch_size"],
         "Steps": f"{recipe['steps']:,}",
     }
+
+
+def _augmentation(entry: str | Sequence[str]) -> str:
+    """One for all views, or one a view."""
+    return entry if isinstance(entry, str) else ", ".join(entry)
 
 
 def _pairs(recipe: Mapping[str, Any]) -> Any:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vlrepro.reporting.markup import Html, element, grid, join
-from vlrepro.tables.rendering import MARKS
+from vlrepro.reporting.markup import Html, element, folded, grid, interval_strip, join
+from vlrepro.tables.claim_rendering import MARKS
 from vlrepro.tables.study import Study
 from vlrepro.tables.verdicts import signed_points
 
 Claim = Mapping[str, Any]
-"""One entry of a claims file: see `vlrepro.tables.rendering.claims_to_json`."""
+"""One entry of a claims file: see `vlrepro.tables.claim_rendering.claims_to_json`."""
 
 _JUDGED = ("supported", "contradicted", "undecided")
 
@@ -37,7 +37,7 @@ SCALES = {
 
 
 def claims_overview(study: Study, claims: Sequence[Claim], scale: str) -> Html:
-    """A study's card: counts for both sources of numbers, then one line a claim."""
+    """A study's card: counts for both sources of numbers, then one line a claim; controls are folded."""
     own = [claim for claim in claims if claim["kind"] == "claim"]
     controls = [claim for claim in claims if claim["kind"] == "control"]
     reach = _reach(claims)
@@ -45,10 +45,10 @@ def claims_overview(study: Study, claims: Sequence[Claim], scale: str) -> Html:
         element("h2", study.title),
         element("p", answer(own, scale), class_="answer"),
         _tally(own, scale),
-        _claim_table("What the paper claims", own, scale, reach),
+        folded("What the paper claims", _claim_table(own, scale, reach), unfolded=True),
     ]
     if controls:
-        parts.append(_claim_table("Controls that we add", controls, scale, reach))
+        parts.append(folded("Controls that we add", _claim_table(controls, scale, reach)))
     return element("section", *parts, class_="study", id=f"study-{study.slug}")
 
 
@@ -95,7 +95,7 @@ def _counts(claims: Sequence[Claim], source: str) -> Html:
     return element("span", words, class_="counts")
 
 
-def _claim_table(title: str, claims: Sequence[Claim], scale: str, reach: float) -> Html:
+def _claim_table(claims: Sequence[Claim], scale: str, reach: float) -> Html:
     heads = ("Claim", f"Our runs ({scale})", "Mean difference, points", "The paper's printed cells")
     rows = [
         (
@@ -106,7 +106,7 @@ def _claim_table(title: str, claims: Sequence[Claim], scale: str, reach: float) 
         )
         for claim in claims
     ]
-    return element("div", grid(heads, rows, title), class_="claim-table")
+    return element("div", grid(heads, rows), class_="claim-table")
 
 
 def _verdict(verdict: Mapping[str, Any]) -> Html:
@@ -131,19 +131,9 @@ def _difference(claim: Claim, reach: float) -> Html:
         return Html("–")
     value, low, high = (interval[name] for name in ("value", "low", "high"))
     numbers = f"{signed_points(value / 100)} [{signed_points(low / 100)}, {signed_points(high / 100)}]"
-    parts = [_strip(value, low, high, reach), element("span", numbers, class_="numbers")]
-    if claim["test"]["over"] != "average":
-        counts = claim["ours"]["counts"]
-        words = f"{counts['signed']} of {counts['columns']} sets {claim['test']['direction']} 0"
+    parts = [interval_strip(value, low, high, reach), element("span", numbers, class_="numbers")]
+    counts, test = claim["ours"]["counts"], claim["test"]
+    if counts and test["over"] != "average":
+        words = f"{counts['signed']} of {counts['columns']} {counts['unit']} {test['direction']} 0"
         parts.append(element("span", words, class_="numbers"))
     return join(parts)
-
-
-def _strip(value: float, low: float, high: float, reach: float) -> Html:
-    def at(points: float) -> str:
-        return f"{60 + 56 * points / reach:.1f}"
-
-    zero = element("line", x1="60", x2="60", y1="1", y2="15", class_="zero")
-    bar = element("line", x1=at(low), x2=at(high), y1="8", y2="8", class_="bar")
-    dot = element("circle", cx=at(value), cy="8", r="3.2", class_="dot" if low > 0 or high < 0 else "dot open")
-    return element("svg", zero, bar, dot, viewBox="0 0 120 16", class_="strip", aria_hidden="true")

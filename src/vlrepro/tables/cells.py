@@ -1,14 +1,16 @@
-"""Cells: what each run scored on each set, with every example's outcome, in one Parquet file a table.
+"""Cells: what each run scored on each set under each evaluation, with every example's outcome, one file a table.
 
-Columns: recipe, seed, run, set, kind, score, classes, test_pictures, chance, examples (outcomes in [0, 1]),
-weights (an example's weight in the score; empty where all weigh the same).
+Columns: recipe, seed, run, evaluation, set, kind, score, classes, test_pictures, chance, parameters and
+feature_width of the backbone, examples (outcomes in [0, 1]), weights (an example's weight in the score; empty where
+all weigh the same).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,7 @@ import pyarrow.parquet as pq
 
 from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, read_json
-from vlrepro.tables.layout import SetInfo
-from vlrepro.tables.statistics import Scores
+from vlrepro.tables.statistics import RESAMPLES, Resampled, Scores, resample_table
 
 _RUN = re.compile(r"(?P<recipe>.+)-seed(?P<seed>\d+)-[0-9a-f]{8}")
 _SCHEMA = pa.schema(
@@ -27,16 +28,57 @@ _SCHEMA = pa.schema(
         ("recipe", pa.string()),
         ("seed", pa.int64()),
         ("run", pa.string()),
+        ("evaluation", pa.string()),
         ("set", pa.string()),
         ("kind", pa.string()),
         ("score", pa.float64()),
         ("classes", pa.int64()),
         ("test_pictures", pa.int64()),
         ("chance", pa.float64()),
+        ("parameters", pa.int64()),
+        ("feature_width", pa.int64()),
         ("examples", pa.list_(pa.float32())),
         ("weights", pa.list_(pa.float64())),
     ]
 )
+
+
+@dataclass(frozen=True)
+class SetInfo:
+    """A data set of ours: `name` is its key, `chance` the share correct when guessing; `n_test` counts images."""
+
+    name: str
+    title: str
+    n_classes: int
+    n_test: int
+    chance: float
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """How large a backbone is: its parameters (a count) and the width of its features."""
+
+    parameters: int
+    feature_width: int
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Scores by evaluation and (recipe, set name), sets by evaluation in the tables' order, backbones by recipe."""
+
+    scores: Mapping[str, Mapping[tuple[str, str], Scores]]
+    sets: Mapping[str, Sequence[SetInfo]]
+    models: Mapping[str, ModelSize]
+
+    def resampled(
+        self, evaluation: str, columns: Sequence[str], resamples: int = RESAMPLES
+    ) -> dict[tuple[str, str], Resampled]:
+        """One evaluation's cells and their averages: see `resample_table`."""
+        return resample_table(self.scores.get(evaluation, {}), columns, resamples)
+
+    def columns(self, evaluation: str) -> list[str]:
+        """Names of the sets that an evaluation scored."""
+        return [entry.name for entry in self.sets.get(evaluation, ())]
 
 
 def collect_cells(paths: Iterable[str | Path], output: str | Path) -> None:
@@ -53,8 +95,13 @@ def _rows(path: str | Path) -> list[dict[str, Any]]:
     try:
         metrics = read_json(path)
         name = _RUN.fullmatch(metrics["run"])
-        shared = {"run": metrics["run"], "kind": metrics["kind"], "recipe": name["recipe"], "seed": int(name["seed"])}
-        return [shared | {"set": key} | _row(entry) for key, entry in metrics["sets"].items()]
+        shared = {"run": metrics["run"], "recipe": name["recipe"], "seed": int(name["seed"])}
+        shared |= {key: metrics["backbone"][key] for key in ("parameters", "feature_width")}
+        return [
+            shared | {"evaluation": evaluation, "kind": protocol["kind"], "set": key} | _row(entry)
+            for evaluation, protocol in metrics["protocols"].items()
+            for key, entry in protocol["sets"].items()
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a metrics file ({error}): delete it and run again") from error
 
@@ -71,12 +118,25 @@ def _class_weights(labels: list[int]) -> list[float]:
     return [1 / (len(counts) * counts[label]) for label in labels]
 
 
-def read_cells(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a cells file."""
-    return pq.read_table(path).to_pylist()
+def read_cells(paths: Iterable[str | Path], titles: Mapping[str, str]) -> Cells:
+    """The cells of one or more files; what two files share is read once.
+
+    `titles` (set -> heading) gives the sets and their order; sets that it does not have are left out.
+    """
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for path in paths:
+        found |= {(row["run"], row["evaluation"], row["set"]): row for row in pq.read_table(path).to_pylist()}
+    rows = [row for row in found.values() if row["set"] in titles]
+    names = dict.fromkeys(row["evaluation"] for row in rows)
+    by_evaluation = {name: [row for row in rows if row["evaluation"] == name] for name in names}
+    return Cells(
+        {name: _scores(entries) for name, entries in by_evaluation.items()},
+        {name: _sets(entries, titles) for name, entries in by_evaluation.items()},
+        {row["recipe"]: ModelSize(row["parameters"], row["feature_width"]) for row in rows},
+    )
 
 
-def scores_of(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Scores]:
+def _scores(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Scores]:
     """(recipe, set) -> outcomes (n_seeds, n_examples), seeds ascending."""
     grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["seed"]):
@@ -91,8 +151,8 @@ def scores_of(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Scores
     }
 
 
-def sets_of(rows: Iterable[Mapping[str, Any]], titles: Mapping[str, str]) -> list[SetInfo]:
-    """What the cells say of each set, in the order of `titles` (set -> heading)."""
+def _sets(rows: Iterable[Mapping[str, Any]], titles: Mapping[str, str]) -> list[SetInfo]:
+    """What the cells of one evaluation say of each set, in the order of `titles`."""
     found = {row["set"]: row for row in rows}
     return [
         SetInfo(name, title, found[name]["classes"], found[name]["test_pictures"], found[name]["chance"])

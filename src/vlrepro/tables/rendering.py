@@ -1,4 +1,4 @@
-"""Tables and claims as CSV, Markdown, LaTeX, HTML and JSON; the same input always gives the same bytes.
+"""Tables as CSV, Markdown, LaTeX and HTML; the same input always gives the same bytes.
 
 Shares become percentages here and nowhere earlier. Every text is escaped for its format.
 """
@@ -6,31 +6,18 @@ Shares become percentages here and nowhere earlier. Every text is escaped for it
 from __future__ import annotations
 
 import csv
-import html
 import io
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
-from vlrepro.tables.layout import Cell, Part, Row, Table
-from vlrepro.tables.verdicts import JudgedClaim, Verdict, explain, signed_points
+from vlrepro.tables.escaping import as_html, as_latex, as_markdown, pipes
+from vlrepro.tables.parts import Cell, Part, Row, Table
+from vlrepro.tables.verdicts import signed_points
 
-CSV_COLUMNS = ("table", "block", "row", "column", "value", "low", "high", "n_seeds", "covers", "status", "source")
-_BLANK = "–"
-MARKS = {"supported": "✔", "contradicted": "✘", "undecided": "○", "pending": "…", "not run": "–", "not testable": "–"}
-_LATEX = str.maketrans(
-    {character: f"\\{character}" for character in "{}%&_#$"}
-    | {character: f"{{{character}}}" for character in "[]*"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-    | {"−": "$-$", "–": "--", "…": r"\ldots{}", "×": r"$\times$"}
-    | {"▲": r"$\uparrow$", "▼": r"$\downarrow$", "○": r"$\circ$"}
+CSV_COLUMNS = (
+    *("table", "block", "row", "evaluation", "column", "value", "low", "high", "n_seeds", "covers", "status", "source"),
 )
-"""Brackets and stars go in braces because LaTeX takes one after a line break for an argument of the break."""
-
-_MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_|[]"} | {"<": "&lt;", "&": "&amp;"})
+_BLANK = "–"
 
 
 @dataclass(frozen=True)
@@ -48,6 +35,8 @@ def show(cell: Cell, part: Part) -> Shown:
     """The texts of a cell, to one decimal; in a part of differences with the sign that its interval allows."""
     if cell.value is None:
         return Shown(_BLANK if cell.status == "blank" else cell.status)
+    if cell.unit == "count":
+        return Shown(f"{cell.value:,.0f}")
     number = signed_points if part.kind == "difference" else _percent
     if cell.low is None or cell.high is None:
         return Shown(number(cell.value))
@@ -60,33 +49,36 @@ def to_csv(table: Table) -> str:
     """One line a cell with the columns `CSV_COLUMNS`; numbers in percent or percentage points.
 
     `block` is "paired difference" for differences; `source` is `ours` or `paper`; what is not there is empty.
+    `column` is "Avg" for a mean over data sets. A count, such as that of parameters, is given as it is.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for part in table.parts:
+    for part in (*table.parts, *table.details):
         for row in part.rows:
             block = "paired difference" if part.kind == "difference" else row.block or ""
             for column, cell in zip(part.columns, row.cells, strict=True):
-                numbers = [_exact(value) for value in (cell.value, cell.low, cell.high)]
+                exact = int if cell.unit == "count" else exact_percent
+                numbers = ["" if value is None else exact(value) for value in (cell.value, cell.low, cell.high)]
                 source = "paper" if part.kind == "paper" else "ours"
-                place = [f"{table.slug}_table{table.number}", block, row.label, column.title]
+                heading = "Avg" if column.average else column.title
+                place = [f"{table.slug}_{table.name}", block, row.label, column.evaluation, heading]
                 writer.writerow([*place, *numbers, cell.n_seeds, cell.covers, cell.status, source])
     return stream.getvalue()
 
 
 def to_markdown(table: Table) -> str:
     """A heading, one pipe table a part, and the footnotes as a list."""
-    lines = [f"### Table {table.number}: {_markdown(table.title)}"]
+    lines = [f"### {as_markdown(table.heading)}"]
     for part in table.parts:
-        titles = [_markdown(column.title) for column in part.columns]
-        lines += ["", f"**{_markdown(part.heading)}**", "", _pipes(["Model", *titles])]
-        lines.append(_pipes(["---", *("--:" for _ in titles)]))
+        titles = [as_markdown(column.title) for column in part.columns]
+        lines += ["", f"**{as_markdown(part.heading)}**", "", pipes(["Model", *titles])]
+        lines.append(pipes(["---", *("--:" for _ in titles)]))
         for block, rows in _blocks(part):
             if block:
-                lines.append(_pipes([f"*{_markdown(block)}*", *("" for _ in titles)]))
-            lines += [_pipes([_markdown(row.label), *(_markdown_cell(c, part) for c in row.cells)]) for row in rows]
-    lines += ["", *(f"- {_markdown(note)}" for note in table.footnotes)]
+                lines.append(pipes([f"*{as_markdown(block)}*", *("" for _ in titles)]))
+            lines += [pipes([as_markdown(row.label), *(_markdown_cell(c, part) for c in row.cells)]) for row in rows]
+    lines += ["", *(f"- {as_markdown(note)}" for note in table.footnotes)]
     return "\n".join(lines) + "\n"
 
 
@@ -99,82 +91,36 @@ def to_latex(table: Table) -> str:
         r"% needs \usepackage{booktabs} and \usepackage{graphicx}",
         r"\begin{table}[p]",
         r"\centering",
-        rf"\caption{{{_latex(table.title)}}}\label{{tab:{table.slug}-{table.number}}}",
+        rf"\caption{{{as_latex(table.title)}}}\label{{tab:{table.slug}-{table.name}}}",
     ]
     for part in table.parts:
         lines += _latex_part(part)
     lines += [r"\par\medskip\begin{minipage}{\linewidth}\scriptsize\raggedright"]
-    lines += [rf"{_latex(note)}\par" for note in table.footnotes]
+    lines += [rf"{as_latex(note)}\par" for note in table.footnotes]
     return "\n".join([*lines, r"\end{minipage}", r"\end{table}"]) + "\n"
 
 
 def to_html(table: Table) -> str:
     """A `<section>` with one captioned table a part; no styles, no scripts, class names for a style sheet."""
-    name = html.escape(f"{table.slug}-table-{table.number}")
+    name = as_html(f"{table.slug}-{table.name}")
     lines = [
         f'<section class="result-table" id="{name}">',
-        f"<h3>Table {table.number}: {_html(table.title)}</h3>",
+        f"<h3>{as_html(table.heading)}</h3>",
     ]
     for part in table.parts:
         lines += _html_part(part)
     lines.append('<ul class="footnotes">')
-    lines += [f"<li>{_html(note)}</li>" for note in table.footnotes]
+    lines += [f"<li>{as_html(note)}</li>" for note in table.footnotes]
     return "\n".join([*lines, "</ul>", "</section>"]) + "\n"
-
-
-def claims_to_markdown(claims: Sequence[JudgedClaim], scale: str) -> str:
-    """One section a claim: the sentence, its testable form, both verdicts with what decided them."""
-    blocks = []
-    for judged in claims:
-        claim = judged.claim
-        blocks.append(
-            f"#### {_markdown(claim.statement)}\n\n"
-            f"> {_markdown(claim.quote)} ({_markdown(claim.where)})\n\n"
-            + (f"{_markdown(claim.reading)}\n\n" if claim.reading else "")
-            + "\n".join(
-                f"- {_markdown(source)}: {MARKS[verdict.outcome]} **{verdict.wording}**. {_markdown(reason)}"
-                for source, verdict, reason in _verdicts(judged, scale)
-            )
-        )
-    return "\n\n".join(blocks) + "\n"
-
-
-def claims_to_html(claims: Sequence[JudgedClaim], scale: str) -> str:
-    """A `<section>` with one article a claim; outcomes are written out, with a symbol beside the word."""
-    lines = ['<section class="claims">']
-    for judged in claims:
-        claim = judged.claim
-        lines += [
-            f'<article class="claim claim-{claim.kind}" id="claim-{claim.id}">',
-            f"<h4>{_html(claim.statement)}</h4>",
-            f"<blockquote><p>{_html(claim.quote)}</p><p><cite>{_html(claim.where)}</cite></p></blockquote>",
-        ]
-        if claim.reading:
-            lines.append(f'<p class="reading">{_html(claim.reading)}</p>')
-        lines += ["<dl>", *(_html_verdict(*entry) for entry in _verdicts(judged, scale)), "</dl>", "</article>"]
-    return "\n".join([*lines, "</section>"]) + "\n"
-
-
-def claims_to_json(claims: Sequence[JudgedClaim], scale: str) -> str:
-    """A JSON list, one object a claim; differences in percentage points."""
-    entries = []
-    for judged in claims:
-        verdicts = zip(("ours", "reported"), _verdicts(judged, scale), strict=True)
-        entries.append(
-            judged.claim.model_dump()
-            | {"scale": scale, "row_a": judged.row_a, "row_b": judged.row_b}
-            | {name: _verdict_values(verdict, reason) for name, (_, verdict, reason) in verdicts}
-        )
-    return json.dumps(entries, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}".replace("-", "−")
 
 
-def _exact(share: float | None) -> float | str:
+def exact_percent(share: float) -> float:
     """Percent to four decimals, never a negative zero."""
-    return "" if share is None else round(100 * share, 4) + 0.0
+    return round(100 * share, 4) + 0.0
 
 
 def _sign(low: float, high: float) -> tuple[str, str]:
@@ -188,26 +134,6 @@ def _blocks(part: Part) -> list[tuple[str | None, list[Row]]]:
     return [(block, list(rows)) for block, rows in groupby(part.rows, key=lambda row: row.block)]
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _html(text: str) -> str:
-    return html.escape(_line(text))
-
-
-def _markdown(text: str) -> str:
-    return _line(text).translate(_MARKDOWN)
-
-
-def _latex(text: str) -> str:
-    return _line(text).translate(_LATEX)
-
-
-def _pipes(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def _markdown_cell(cell: Cell, part: Part) -> str:
     shown = show(cell, part)
     words = [shown.value, shown.interval, shown.symbol, shown.sign, f"({shown.note})" if shown.note else ""]
@@ -215,9 +141,9 @@ def _markdown_cell(cell: Cell, part: Part) -> str:
 
 
 def _latex_part(part: Part) -> list[str]:
-    titles = [_latex(column.title) for column in part.columns]
+    titles = [as_latex(column.title) for column in part.columns]
     lines = [
-        rf"\par\medskip\textbf{{{_latex(part.heading)}}}\par\smallskip",
+        rf"\par\medskip\textbf{{{as_latex(part.heading)}}}\par\smallskip",
         r"\sbox0{%",
         rf"\begin{{tabular}}{{@{{}}l{'c' * len(titles)}@{{}}}}",
         r"\toprule",
@@ -226,68 +152,47 @@ def _latex_part(part: Part) -> list[str]:
     ]
     for block, rows in _blocks(part):
         if block:
-            lines.append(rf"\multicolumn{{{len(titles) + 1}}}{{@{{}}l}}{{\emph{{{_latex(block)}}}}} \\")
-        lines += [" & ".join([_latex(row.label), *(_latex_cell(c, part) for c in row.cells)]) + r" \\" for row in rows]
+            lines.append(rf"\multicolumn{{{len(titles) + 1}}}{{@{{}}l}}{{\emph{{{as_latex(block)}}}}} \\")
+        lines += [
+            " & ".join([as_latex(row.label), *(_latex_cell(c, part) for c in row.cells)]) + r" \\" for row in rows
+        ]
     fit = r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi"
     return [*lines, r"\bottomrule", r"\end{tabular}}", fit]
 
 
 def _latex_cell(cell: Cell, part: Part) -> str:
     shown = show(cell, part)
-    value = _latex(f"{shown.value} {shown.symbol}")
-    small = _latex(f"{shown.interval} {shown.note}")
+    value = as_latex(f"{shown.value} {shown.symbol}")
+    small = as_latex(f"{shown.interval} {shown.note}")
     return rf"\shortstack{{{value}\\{{\scriptsize {small}}}}}" if small else value
 
 
 def _html_part(part: Part) -> list[str]:
-    heads = "".join(f'<th scope="col">{_html(column.title)}</th>' for column in part.columns)
+    heads = "".join(f'<th scope="col">{as_html(column.title)}</th>' for column in part.columns)
     lines = [
         f'<table class="cells cells-{part.kind}">',
-        f"<caption>{_html(part.heading)}</caption>",
+        f"<caption>{as_html(part.heading)}</caption>",
         f'<thead><tr><th scope="col">Model</th>{heads}</tr></thead>',
     ]
     for block, rows in _blocks(part):
         lines.append("<tbody>")
         if block:
             span = len(part.columns) + 1
-            lines.append(f'<tr class="block"><th scope="rowgroup" colspan="{span}">{_html(block)}</th></tr>')
+            lines.append(f'<tr class="block"><th scope="rowgroup" colspan="{span}">{as_html(block)}</th></tr>')
         for row in rows:
             cells = "".join(_html_cell(cell, part) for cell in row.cells)
-            lines.append(f'<tr><th scope="row">{_html(row.label)}</th>{cells}</tr>')
+            lines.append(f'<tr><th scope="row">{as_html(row.label)}</th>{cells}</tr>')
         lines.append("</tbody>")
     return [*lines, "</table>"]
 
 
 def _html_cell(cell: Cell, part: Part) -> str:
     shown = show(cell, part)
-    text = f'<span class="value">{_html(shown.value)}</span>'
+    text = f'<span class="value">{as_html(shown.value)}</span>'
     if shown.interval:
-        text += f'<br><span class="interval">{_html(shown.interval)}</span>'
+        text += f'<br><span class="interval">{as_html(shown.interval)}</span>'
     if shown.sign:
         text += f'<br><span class="sign sign-{shown.sign}">{shown.symbol} {shown.sign}</span>'
     if shown.note:
-        text += f'<br><span class="note">{_html(shown.note)}</span>'
+        text += f'<br><span class="note">{as_html(shown.note)}</span>'
     return f'<td class="{cell.status.replace(" ", "-")}">{text}</td>'
-
-
-def _verdicts(judged: JudgedClaim, scale: str) -> list[tuple[str, Verdict, str]]:
-    """(whose numbers, verdict, what decided it), the re-run first."""
-    pairs = ((f"Re-run, scale {scale}", judged.ours), ("The paper's printed cells", judged.reported))
-    return [(source, verdict, explain(verdict, judged.claim.test, judged.example)) for source, verdict in pairs]
-
-
-def _html_verdict(source: str, verdict: Verdict, reason: str) -> str:
-    name = verdict.outcome.replace(" ", "-")
-    outcome = f'<strong class="verdict verdict-{name}">{MARKS[verdict.outcome]} {verdict.wording}</strong>'
-    return f"<dt>{_html(source)}</dt><dd>{outcome} {_html(reason)}</dd>"
-
-
-def _verdict_values(verdict: Verdict, reason: str) -> dict[str, Any]:
-    values: dict[str, Any] = {"outcome": verdict.outcome, "wording": verdict.wording, "reason": reason}
-    values |= {"difference": None, "counts": None}
-    if verdict.difference is not None:
-        mean = asdict(verdict.difference)
-        values["difference"] = mean | {key: _exact(mean[key]) for key in ("value", "low", "high")}
-    if verdict.counts is not None:
-        values["counts"] = asdict(verdict.counts)
-    return values

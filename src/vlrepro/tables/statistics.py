@@ -145,6 +145,11 @@ def paired_difference(a: Resampled | None, b: Resampled | None) -> Resampled | N
     return Resampled(first.seeds, first.means - second.means, first.draws - second.draws)
 
 
+def shifted(cell: Resampled, by: float) -> Resampled:
+    """The same statistic minus a constant."""
+    return Resampled(cell.seeds, cell.means - by, cell.draws - by)
+
+
 def interval(cell: Resampled, level: float = LEVEL, lowest: float = -1.0, highest: float = 1.0) -> Interval:
     """Mean over seeds, plus or minus z times the standard deviation of the pigeonhole bootstrap.
 

@@ -1,4 +1,4 @@
-"""Strict models of `config/papers/*.yaml`: what a paper prints, where, and what it claims.
+"""Strict models of `config/papers/*.yaml`: what a paper prints, where, what it claims, and which rows are run.
 
 Imported while Snakemake parses, so nothing heavy: pydantic, PyYAML and the standard library only.
 """
@@ -6,27 +6,17 @@ Imported while Snakemake parses, so nothing heavy: pydantic, PyYAML and the stan
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from vlrepro.config import Slug, Strict, validate
+from vlrepro.config.base import Slug, validate
 from vlrepro.errors import UserError
+from vlrepro.tables.claims import Entry, PaperClaim, PurityTest, ScoreTest, Text, Version
 
 AVERAGE = "avg"
 """Name of the column that holds the mean of the others."""
-
-Text = Annotated[str, Field(min_length=1)]
-Percent = Annotated[float, Field(ge=0, le=100)]
-Direction = Literal["above", "below"]
-Quantifier = Literal["average", "most", "every"]
-
-
-class Entry(Strict):
-    """A model that also refuses values of another type, such as a number in quotes."""
-
-    model_config = ConfigDict(strict=True)
 
 
 class PaperColumn(Entry):
@@ -40,48 +30,78 @@ class TableRow(Entry):
     """A row: the numbers that the paper prints for it and the recipe of ours that fills it.
 
     `reported` is in percent, in the order of the table's columns, null where the paper's cell is blank; it is
-    left out for a row that the paper does not have. `recipe` is null for a row that is not run. `baseline` is
-    the row that differences are taken from, where it is not the table's.
+    left out for a row that the paper does not have. `recipe` is null for a row that is not run. `baselines` are
+    the rows that differences are taken from, where they are not the table's baseline; none where it is empty.
     """
 
     id: Slug
     label: Text
     block: Text | None = None
     recipe: Slug | None = None
-    baseline: Slug | None = None
-    reported: list[Percent | None] | None = None
+    baselines: list[Slug] | None = None
+    reported: list[int | float | None] | None = None
 
     def full_label(self) -> str:
         """The label with its block, which tells rows of the same name apart."""
         return f"{self.label} ({self.block})" if self.block else self.label
 
+    def minus(self, other: TableRow) -> str:
+        """The label of a difference of rows; a block that both share is named once."""
+        if self.block and self.block == other.block:
+            return f"{self.label} minus {other.label} ({self.block})"
+        return f"{self.full_label()} minus {other.full_label()}"
+
 
 class PaperTable(Entry):
-    """One numbered table: its place in the text, its columns in order, its rows in order."""
+    """A table: one that the paper prints, with its number, place and columns, or one that we add, without them.
 
-    number: Annotated[int, Field(gt=0)]
+    A printed table has one evaluation, and our columns are the data sets. A table that we add has a column for each
+    of `evaluations`, the mean over the data sets; `models` adds each backbone's parameters and feature width.
+    """
+
+    name: Slug
+    number: Annotated[int, Field(gt=0)] | None = None
     title: Text
-    caption: Text
-    where: Text
-    evaluation: Literal["linear", "few_shot"]
-    metric: Text
-    example: Text
-    baseline: Slug
-    columns: list[PaperColumn]
+    caption: Text | None = None
+    where: Text | None = None
+    evaluations: list[Slug] = Field(min_length=1)
+    metric: Text | None = None
+    baseline: Slug | None = None
+    columns: list[PaperColumn] = Field(default_factory=list)
+    models: bool = False
     rows: list[TableRow]
     notes: list[Text] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _consistent(self) -> PaperTable:
-        _distinct([column.name for column in self.columns], "column")
-        _distinct([row.id for row in self.rows], "row")
+        distinct([column.name for column in self.columns], "column")
+        distinct([row.id for row in self.rows], "row")
+        distinct(self.evaluations, "evaluation")
+        for key in ("caption", "where", "metric", "columns"):
+            if bool(getattr(self, key)) != self.printed:
+                raise ValueError(f"table {self.name!r}: number and {key} go together")
+        if self.printed and len(self.evaluations) > 1:
+            raise ValueError(f"table {self.name!r} is printed and has {len(self.evaluations)} evaluations")
+        known = {row.id for row in self.rows}
         for row in self.rows:
             if row.reported is not None and len(row.reported) != len(self.columns):
                 raise ValueError(f"row {row.id!r} reports {len(row.reported)} cells for {len(self.columns)} columns")
-        for name in [self.baseline, *(row.baseline for row in self.rows if row.baseline)]:
-            if name not in {row.id for row in self.rows}:
+        for name in [
+            *([self.baseline] if self.baseline else []),
+            *(b for row in self.rows for b in row.baselines or []),
+        ]:
+            if name not in known:
                 raise ValueError(f"baseline {name!r} is not a row")
         return self
+
+    @property
+    def printed(self) -> bool:
+        """Whether the paper prints it."""
+        return self.number is not None
+
+    def heading(self) -> str:
+        """How it is called: "Table 1: Linear probe", or its title alone."""
+        return f"Table {self.number}: {self.title}" if self.printed else self.title
 
     def row(self, name: str) -> TableRow:
         """The row of that id. Raises `KeyError` where there is none."""
@@ -89,6 +109,11 @@ class PaperTable(Entry):
             if row.id == name:
                 return row
         raise KeyError(name)
+
+    def baselines_of(self, row: TableRow) -> list[TableRow]:
+        """The rows that differences of `row` are taken from."""
+        names = row.baselines if row.baselines is not None else [self.baseline] if self.baseline else []
+        return [self.row(name) for name in names if name != row.id]
 
     def data_sets(self) -> list[PaperColumn]:
         """The paper's columns without the average."""
@@ -101,77 +126,86 @@ class PaperTable(Entry):
         return {column.name: cell for column, cell in pairs if cell is not None and column.name != AVERAGE}
 
 
-class ClaimTest(Entry):
-    """What decides a claim: `row_a` minus `row_b` lies above (or below) 0 on the columns that `over` names.
+class EvaluationText(Entry):
+    """An evaluation in words: its heading, what an interval samples ("test images"), and how it scores."""
 
-    `average`: the mean over the columns; `most`: more than half of the columns; `every`: all of them.
-    `reported_a` and `reported_b` name the paper's rows where they are not the rows of ours.
-    """
-
-    over: Quantifier
-    direction: Direction
-    row_a: Slug
-    row_b: Slug
-    reported_a: Slug | None = None
-    reported_b: Slug | None = None
-
-    def reported_rows(self) -> tuple[str, str]:
-        """Ids of the rows whose printed numbers the paper's own verdict is made of."""
-        return self.reported_a or self.row_a, self.reported_b or self.row_b
+    title: Text
+    examples: Text
+    shows: Text
 
 
-class PaperClaim(Entry):
-    """A sentence of the paper and its testable form; `reading` says how one becomes the other.
+class Mention(Entry):
+    """A table or figure that the text sends its reader to, as the text names it."""
 
-    `kind` is `claim` for what the paper says of its own results, `control` for a test that we add.
-    """
-
-    id: Slug
-    kind: Literal["claim", "control"]
-    quote: Text
+    name: Text
     where: Text
-    statement: Text
-    reading: Text | None = None
-    table: int
-    test: ClaimTest
+    quote: Text
+
+
+class Disagreement(Entry):
+    """Places of the paper that say different things of one matter."""
+
+    about: Text
+    versions: list[Version] = Field(min_length=2)
 
 
 class Study(Entry):
-    """One paper: its tables, its claims, its scale, and what is odd about its numbers."""
+    """One paper: its scale, its tables, its claims, and what its text leaves open or says twice."""
 
     slug: Slug
     title: Text
     setup: Text
     notes: list[Text] = Field(default_factory=list)
+    figures: list[Text] = Field(default_factory=list)
+    mentions: list[Mention] = Field(default_factory=list)
+    disagreements: list[Disagreement] = Field(default_factory=list)
+    evaluations: dict[Slug, EvaluationText]
     tables: list[PaperTable]
     claims: list[PaperClaim]
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
-        _distinct([table.number for table in self.tables], "table")
-        _distinct([claim.id for claim in self.claims], "claim")
+        distinct([table.name for table in self.tables], "table")
+        distinct([table.number for table in self.tables if table.printed], "table")
+        distinct([claim.id for claim in self.claims], "claim")
+        for table in self.tables:
+            for name in table.evaluations:
+                if name not in self.evaluations:
+                    raise ValueError(f"table {table.name!r} names {name!r}, which is not under evaluations")
         for claim in self.claims:
-            self._check_claim(claim)
+            for name in claim.tables:
+                self._check_claim(claim, name)
         return self
 
-    def _check_claim(self, claim: PaperClaim) -> None:
-        if claim.table not in {table.number for table in self.tables}:
-            raise ValueError(f"claim {claim.id!r} names table {claim.table}, which is not here")
-        rows = {row.id for row in self.table(claim.table).rows}
-        for name in (claim.test.row_a, claim.test.row_b, *claim.test.reported_rows()):
-            if name not in rows:
-                raise ValueError(f"claim {claim.id!r} names {name!r}, which is not a row of table {claim.table}")
+    def _check_claim(self, claim: PaperClaim, name: str) -> None:
+        if name not in {table.name for table in self.tables}:
+            raise ValueError(f"claim {claim.id!r} names table {name!r}, which is not here")
+        table, test = self.table(name), claim.test
+        if not isinstance(test, ScoreTest):
+            return
+        known = {row.id for row in table.rows}
+        for row in [*test.rows(), *(row for pair in test.reported or [] for row in pair)]:
+            if row not in known:
+                raise ValueError(f"claim {claim.id!r} names {row!r}, which is not a row of table {name!r}")
+        for evaluation in test.evaluations or []:
+            if evaluation not in table.evaluations:
+                raise ValueError(f"claim {claim.id!r} names {evaluation!r}, no evaluation of table {name!r}")
 
-    def table(self, number: int) -> PaperTable:
-        """The table of that number.
+    def table(self, name: str) -> PaperTable:
+        """The table of that name.
 
         Raises `UserError` where the study has none.
         """
         for table in self.tables:
-            if table.number == number:
+            if table.name == name:
                 return table
-        known = ", ".join(str(table.number) for table in self.tables)
-        raise UserError(f"{self.slug}: there is no table {number}: choose one of {known}")
+        known = ", ".join(table.name for table in self.tables)
+        raise UserError(f"{self.slug}: there is no table {name!r}: choose one of {known}")
+
+    def mined_pairs(self) -> list[str]:
+        """Names of the mined pairs that the claims are about."""
+        tests = [claim.test for claim in self.claims if isinstance(claim.test, PurityTest)]
+        return sorted({name for test in tests for pair in test.pairs for name in pair})
 
 
 def load_study(path: str | Path) -> Study:
@@ -200,7 +234,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _distinct(names: list[Any], what: str) -> None:
+def distinct(names: list[Any], what: str) -> None:
+    """Raises `ValueError` where a name is given twice."""
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise ValueError(f"{what} {repeated[0]!r} is given twice")

@@ -1,42 +1,27 @@
-"""Verdicts on claims: supported, contradicted or undecided, with the numbers that decide.
+"""Verdicts: supported, contradicted or undecided, and the numbers that decide.
 
-Every claim is judged twice: on our scores, and on the cells that the paper prints.
+What a claim is judged on, our scores or the paper's cells, is gathered in `vlrepro.tables.judging`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-import numpy as np
-from scipy.special import stdtrit
-
-from vlrepro.tables.statistics import (
-    LEVEL,
-    RESAMPLES,
-    Interval,
-    Resampled,
-    Scores,
-    average_over_columns,
-    interval,
-    paired_difference,
-    resample_table,
-)
-from vlrepro.tables.study import ClaimTest, Direction, PaperClaim, PaperTable, Quantifier, Study
-
-if TYPE_CHECKING:
-    from vlrepro.tables.layout import SetInfo
+from vlrepro.tables.claims import Direction, Quantifier, ScoreTest
+from vlrepro.tables.statistics import LEVEL, Interval, Resampled, interval
 
 Outcome = Literal["supported", "contradicted", "undecided", "pending", "not run", "not testable"]
+Unit = Literal["data sets", "comparisons", "cases"]
 
 
 @dataclass(frozen=True)
 class Counts:
     """How many of `columns` differences have the claimed sign, and how many are clear of 0 on either side.
 
-    `needed` columns with the claimed sign make the claim true. `clear_for` and `clear_against` count intervals at
+    `unit` says what is counted: data sets, comparisons (averages of row pairs), or cases (data sets of comparisons).
+    `needed` of them with the claimed sign make the claim true. `clear_for` and `clear_against` count intervals at
     `level_for` and `level_against` (see `judge_count`); None for printed cells, which have no intervals.
     """
 
@@ -47,15 +32,18 @@ class Counts:
     clear_against: int | None = None
     level_for: float | None = None
     level_against: float | None = None
+    unit: Unit = "data sets"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome and what decided it: the mean difference over the columns, and counts of columns."""
+    """An outcome and what decided it: the mean difference, counts, single comparisons, or a reason in words."""
 
     outcome: Outcome
     difference: Interval | None = None
     counts: Counts | None = None
+    comparisons: tuple[tuple[str, Interval], ...] = ()
+    reason: str | None = None
 
     @property
     def wording(self) -> str:
@@ -64,30 +52,26 @@ class Verdict:
         return f"{self.outcome} by one seed" if one and self.outcome in ("supported", "contradicted") else self.outcome
 
 
-@dataclass(frozen=True)
-class JudgedClaim:
-    """A claim with the verdict on our scores and on the paper's cells; `row_a` and `row_b` are row labels."""
+def judge(
+    difference: Interval | None, direction: Direction, margin: float = 0.0, tolerance: float | None = None
+) -> Outcome:
+    """Supported where the whole interval lies on the claimed side of `margin`, contradicted where on the other.
 
-    claim: PaperClaim
-    row_a: str
-    row_b: str
-    example: str
-    ours: Verdict
-    reported: Verdict
-
-
-def judge(difference: Interval | None, direction: Direction) -> Outcome:
-    """Supported where the whole interval lies on the claimed side of 0, contradicted where on the other."""
+    Direction `equal`: supported within `margin` give or take `tolerance`, contradicted where wholly outside.
+    """
     if difference is None:
         return "pending"
-    sign = 1 if direction == "above" else -1
-    low, high = sorted((sign * difference.low, sign * difference.high))
-    return "supported" if low > 0 else "contradicted" if high < 0 else "undecided"
+    low, high = difference.low - margin, difference.high - margin
+    if direction == "equal":
+        reach = tolerance or 0.0
+        return "supported" if -reach <= low and high <= reach else _outside(low > reach or high < -reach)
+    low, high = (low, high) if direction == "above" else (-high, -low)
+    return "supported" if low > 0 else _outside(high < 0)
 
 
 def judge_most(differences: Sequence[Resampled], direction: Direction) -> tuple[Outcome, Counts]:
-    """Judge "in most cases": more than half of the columns have the claimed sign."""
-    return judge_count(differences, direction, _needed("most", len(differences)))
+    """Judge "in most cases": more than half of the differences have the claimed sign."""
+    return judge_count(differences, direction, needed_for("most", len(differences)))
 
 
 def judge_every(differences: Sequence[Resampled], direction: Direction) -> tuple[Outcome, Counts]:
@@ -95,13 +79,16 @@ def judge_every(differences: Sequence[Resampled], direction: Direction) -> tuple
     return judge_count(differences, direction, len(differences))
 
 
-def judge_count(differences: Sequence[Resampled], direction: Direction, needed: int) -> tuple[Outcome, Counts]:
-    """Judge that at least `needed` of n columns have the claimed sign.
+def judge_count(
+    differences: Sequence[Resampled], direction: Direction, needed: int, unit: Unit = "data sets"
+) -> tuple[Outcome, Counts]:
+    """Judge that at least `needed` of n differences have the claimed sign.
 
     Supported where `needed` intervals are clear of 0 on the claimed side; contradicted where n - needed + 1 are on
     the other, so that too few remain. That m of n intervals are clear shows m true signs at 95 % only when each is
-    taken at 1 - 0.05 / (n - m + 1): the partial conjunction test with Bonferroni's bound, valid however the columns
-    depend on each other (Benjamini and Heller, "Screening for partial conjunction hypotheses", Biometrics 2008).
+    taken at 1 - 0.05 / (n - m + 1): the partial conjunction test with Bonferroni's bound, valid however the
+    differences depend on each other (Benjamini and Heller, "Screening for partial conjunction hypotheses",
+    Biometrics 2008).
     """
     n = len(differences)
     against = n - needed + 1
@@ -109,8 +96,8 @@ def judge_count(differences: Sequence[Resampled], direction: Direction, needed: 
     other: Direction = "below" if direction == "above" else "above"
     clear_for = sum(judge(interval(cell, level_for), direction) == "supported" for cell in differences)
     clear_against = sum(judge(interval(cell, level_against), other) == "supported" for cell in differences)
-    signed = _signed([float(cell.means.mean()) for cell in differences], direction)
-    counts = Counts(n, needed, signed, clear_for, clear_against, level_for, level_against)
+    signs = signed([float(cell.means.mean()) for cell in differences], direction)
+    counts = Counts(n, needed, signs, clear_for, clear_against, level_for, level_against, unit)
     outcome: Outcome = "undecided"
     if clear_for >= needed:
         outcome = "supported"
@@ -119,81 +106,41 @@ def judge_count(differences: Sequence[Resampled], direction: Direction, needed: 
     return outcome, counts
 
 
-def judge_reported(table: PaperTable, test: ClaimTest) -> Verdict:
-    """Judge a claim on the paper's own cells.
-
-    The difference is paired over the data sets that both rows have; its interval is Student's, with the data sets
-    as the sample, since the cells have no spread of their own. A claim about most or every data set is settled by
-    counting. Not testable where fewer than two data sets are printed in both rows.
-    """
-    first, second = (table.reported(name) for name in test.reported_rows())
-    differences = [(first[name] - second[name]) / 100 for name in first if name in second]
-    if len(differences) < 2:
-        return Verdict("not testable")
-    mean = _student_interval(differences)
-    needed = _needed(test.over, len(differences))
-    signed = _signed(differences, test.direction)
-    counted: Outcome = "supported" if signed >= needed else "contradicted"
-    outcome = judge(mean, test.direction) if test.over == "average" else counted
-    return Verdict(outcome, mean, Counts(len(differences), needed, signed))
+def needed_for(over: Quantifier, columns: int) -> int:
+    """Columns with the claimed sign that make a claim true; for a claim about the average, as for most."""
+    return columns if over == "every" else columns // 2 + 1
 
 
-def judge_claims(
-    study: Study,
-    tables: Mapping[int, Mapping[tuple[str, str], Scores]],
-    sets: Mapping[int, Sequence[SetInfo]],
-    resamples: int = RESAMPLES,
-) -> list[JudgedClaim]:
-    """Judge every claim of a study.
-
-    `tables` maps a table's number to scores keyed by (recipe, set name), `sets` to the columns of that table. The
-    verdict on ours is "not run" where a row has no recipe and "pending" where a score is missing.
-    Raises `UserError` for scores that cannot be.
-    """
-    names = {number: [entry.name for entry in entries] for number, entries in sets.items()}
-    cells = {number: resample_table(scores, names[number], resamples) for number, scores in tables.items()}
-    judged = []
-    for claim in study.claims:
-        table, test = study.table(claim.table), claim.test
-        ours = judge_scores(table, test, cells.get(table.number, {}), names.get(table.number, []))
-        labels = [table.row(name).full_label() for name in (test.row_a, test.row_b)]
-        judged.append(JudgedClaim(claim, labels[0], labels[1], table.example, ours, judge_reported(table, test)))
-    return judged
+def signed(differences: Sequence[float], direction: Direction) -> int:
+    """How many differences have the claimed sign."""
+    return sum(value < 0 if direction == "below" else value > 0 for value in differences)
 
 
-def judge_scores(
-    table: PaperTable, test: ClaimTest, cells: Mapping[tuple[str, str], Resampled], columns: Sequence[str]
-) -> Verdict:
-    """Judge a claim on our resampled `cells`, keyed by (recipe, column)."""
-    first, second = table.row(test.row_a).recipe, table.row(test.row_b).recipe
-    if first is None or second is None:
-        return Verdict("not run")
-    found = [paired_difference(cells.get((first, name)), cells.get((second, name))) for name in columns]
-    differences = [cell for cell in found if cell is not None]
-    average = average_over_columns(found)
-    if average is None:
-        return Verdict("pending")
-    outcome, counts = judge_count(differences, test.direction, _needed(test.over, len(differences)))
-    mean = interval(average)
-    return Verdict(judge(mean, test.direction) if test.over == "average" else outcome, mean, counts)
-
-
-def explain(verdict: Verdict, test: ClaimTest, example: str) -> str:
+def explain(verdict: Verdict, test: object, examples: str) -> str:
     """The numbers behind a verdict as one sentence; differences in percentage points."""
-    if verdict.difference is None or verdict.counts is None:
-        return {
+    if verdict.difference is None and verdict.counts is None:
+        return verdict.reason or {
             "not run": "A row of this comparison has no recipe yet.",
             "pending": "Scores of this comparison are missing.",
         }.get(verdict.outcome, "The paper does not print these cells.")
-    mean, counts = verdict.difference, verdict.counts
-    text = f"Mean difference {signed_points(mean.value)} points [{signed_points(mean.low)}, {signed_points(mean.high)}]"
-    text += f", {counts.signed} of {counts.columns} data sets {test.direction} 0"
-    if test.over != "average" and counts.clear_for is not None:
-        text += (
-            f"; clear of 0: {counts.clear_for} {test.direction} (level {100 * counts.level_for:.1f} %),"
-            f" {counts.clear_against} opposite (level {100 * counts.level_against:.1f} %); {counts.needed} needed"
-        )
-    return f"{text}; {_coverage(mean, example)}."
+    words = []
+    if verdict.difference is not None:
+        words.append(f"Mean difference {points(verdict.difference)}")
+    if verdict.counts is not None and isinstance(test, ScoreTest):
+        words.append(_counted(verdict.counts, test))
+    words += [f"{label}: {points(found)}" for label, found in verdict.comparisons]
+    if verdict.reason:
+        words.append(verdict.reason)
+    covered = verdict.difference or (verdict.comparisons[0][1] if verdict.comparisons else None)
+    if covered is not None:
+        words.append(_coverage(covered, examples))
+    text = "; ".join(word.rstrip(".") for word in words)
+    return f"{text}."
+
+
+def points(found: Interval) -> str:
+    """An interval of a difference in percentage points."""
+    return f"{signed_points(found.value)} points [{signed_points(found.low)}, {signed_points(found.high)}]"
 
 
 def signed_points(share: float) -> str:
@@ -202,25 +149,34 @@ def signed_points(share: float) -> str:
     return "0.0" if float(text) == 0 else text.replace("-", "−")
 
 
-def _coverage(mean: Interval, example: str) -> str:
+def all_of(outcomes: Sequence[Outcome]) -> Outcome:
+    """That all hold: contradicted where one is."""
+    if "contradicted" in outcomes:
+        return "contradicted"
+    return "supported" if set(outcomes) == {"supported"} else "undecided"
+
+
+def _outside(certain: bool) -> Outcome:
+    return "contradicted" if certain else "undecided"
+
+
+def _counted(counts: Counts, test: ScoreTest) -> str:
+    bound = signed_points(test.counted_from()) if test.counted_from() else "0"
+    side = "above" if test.direction == "equal" else test.direction
+    text = f"{counts.signed} of {counts.columns} {counts.unit} {side} {bound}"
+    if counts.clear_for is None or (test.over == "average" and counts.unit == "data sets"):
+        return text
+    return (
+        f"{text}; clear of it: {counts.clear_for} {side} (level {100 * counts.level_for:.1f} %),"
+        f" {counts.clear_against} opposite (level {100 * counts.level_against:.1f} %); {counts.needed} needed"
+    )
+
+
+def _coverage(mean: Interval, examples: str) -> str:
     if mean.covers == "data sets":
         return "the interval is over the paper's data sets, the only sample that is printed"
+    if mean.covers == "pairs":
+        return "the interval is over mined pairs"
     if mean.n_seeds == 1:
-        return f"one seed, so the interval covers {example}s only, not another training"
-    return f"{mean.n_seeds} seeds, the interval covers seeds and {example}s"
-
-
-def _student_interval(differences: Sequence[float]) -> Interval:
-    n = len(differences)
-    mean = float(np.mean(differences))
-    half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * float(np.std(differences, ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, 0, "data sets")
-
-
-def _needed(over: Quantifier, columns: int) -> int:
-    """Columns with the claimed sign that make a claim true; for a claim about the average, as for most."""
-    return columns if over == "every" else columns // 2 + 1
-
-
-def _signed(differences: Sequence[float], direction: Direction) -> int:
-    return sum(value > 0 if direction == "above" else value < 0 for value in differences)
+        return f"one seed, so the interval covers {examples} only, not another training"
+    return f"{mean.n_seeds} seeds, the interval covers seeds and {examples}"

@@ -6,34 +6,45 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from vlrepro.config import steps_allowed
+from vlrepro import distributed
+from vlrepro.config.training import steps_allowed
 from vlrepro.data.augment import Augment, AugmentationOptions
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, digest_of, write_text
-from vlrepro.frameworks import build_framework
+from vlrepro.frameworks import Batch, build_framework
 from vlrepro.models.backbones import build_backbone
 from vlrepro.randomness import key
 from vlrepro.training.schedule import learning_rate
 from vlrepro.training.state import StateFolder
-from vlrepro.training.views import Views, read_pairs
+from vlrepro.training.views import Views, read_pairs, read_texts
 
 REVISION = 1
-LAYOUT = torch.channels_last  # of pictures and filters in memory: convolutions are a sixth faster than contiguous
+
+
+class Files(NamedTuple):
+    """Where a training's data are: the pack's folder, mined pairs or None, and embedded captions or None.
+
+    `captions` is the caption file whose rows `texts` holds.
+    """
+
+    pack: str | Path
+    pairs: str | Path | None = None
+    texts: str | Path | None = None
+    captions: str | Path | None = None
 
 
 def train(
     recipe: Mapping[str, Any],
-    pack: str | Path,
-    pairs: str | Path | None,
+    files: Files,
     state: str | Path,
     output: str | Path,
     checkpoint_seconds: float,
@@ -42,7 +53,8 @@ def train(
     """Train `recipe` to the end and write `model.safetensors` (the backbone) and `history.jsonl` into `output`.
 
     Resumes from `state` where an interrupted run of the same recipe left one. Determinism: CPU kernels with
-    the recipe's number of threads, generators keyed by seed and step.
+    the recipe's number of threads, generators keyed by seed and step. Under torchrun each process takes its part
+    of every batch; the first one writes.
 
     Raises:
         UserError: the data allow fewer steps than the recipe asks for, a file is unusable, or the loss is not
@@ -50,49 +62,56 @@ def train(
     """
     torch.set_num_threads(recipe["threads"])
     torch.use_deterministic_algorithms(True)
-    trainer = Trainer(recipe, pack, pairs, StateFolder(state, digest_of(dict(recipe))), name)
-    trainer.run(checkpoint_seconds)
-    trainer.write(Path(output))
-    trainer.states.clear()
+    device = distributed.start()
+    try:
+        trainer = Trainer(recipe, files, StateFolder(state, digest_of(dict(recipe))), device, name)
+        trainer.run(checkpoint_seconds)
+        if distributed.rank() == 0:
+            trainer.write(Path(output))
+            trainer.states.clear()
+    finally:
+        distributed.stop()
 
 
 class Trainer:
     """One training: the model, its optimiser, its data and how far it is."""
 
     def __init__(
-        self, recipe: Mapping[str, Any], pack: str | Path, pairs: str | Path | None, states: StateFolder, name: str
+        self, recipe: Mapping[str, Any], files: Files, states: StateFolder, device: torch.device, name: str
     ) -> None:
         self.recipe = recipe
         self.states = states
         self.name = name
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device
         torch.manual_seed(key(recipe["seed"], 0, 0, "initial weights"))
         backbone = dict(recipe["backbone"])
-        self.model = build_framework(
+        model = build_framework(
             recipe["framework"], build_backbone(backbone.pop("name"), **backbone), recipe["options"]
-        ).to(self.device, memory_format=LAYOUT)
+        )
+        self.layout = _layout(model)
+        self.model = distributed.synced_batch_norm(model.to(self.device, memory_format=self.layout))
         self.optimiser = _adamw(self.model, recipe["optimiser"])
-        self.views = self._views(pack, pairs) if recipe["steps"] else None
+        self.views = self._views(files) if recipe["steps"] else None
         self.step = 0
         self.history: list[dict[str, float]] = []
 
-    def _views(self, pack: str | Path, pairs: str | Path | None) -> Views:
+    def _views(self, files: Files) -> Views:
         recipe = self.recipe
         sizes = recipe["pictures"]
-        pictures = Pictures(Pack(pack), sizes["canvas"], threads=recipe["threads"])
-        rows = read_pairs(pairs, pictures)
-        allowed = steps_allowed(len(rows), recipe["batch_size"], recipe["max_epochs"])
+        pictures = Pictures(Pack(files.pack), sizes["canvas"], threads=recipe["threads"])
+        rows = read_pairs(files.pairs, pictures)
+        texts = read_texts(files.texts, files.captions, pictures) if files.texts else None
+        augments = [_augment(options, sizes) for options in recipe["augmentations"]]
+        views = Views(pictures, rows, augments, recipe["batch_size"], recipe["seed"], texts)
+        allowed = steps_allowed(len(views), recipe["batch_size"], recipe["max_epochs"])
         if recipe["steps"] > allowed:
             raise UserError(
                 f"{self.name}: {recipe['steps']} steps of {recipe['batch_size']} pictures are asked for but "
-                f"{len(rows)} usable pairs in {pairs or pack} allow {allowed} "
+                f"{len(views)} usable pairs in {files.pairs or files.pack} allow {allowed} "
                 f"(training.max_epochs = {recipe['max_epochs']}): "
                 "lower steps or batch_size, raise max_epochs, or bring more data"
             )
-        options = recipe["augmentation"] | {"size": sizes["size"], "mean": sizes["mean"], "std": sizes["std"]}
-        tupled = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-        augment = Augment(AugmentationOptions(**tupled))
-        return Views(pictures, rows, augment, recipe["batch_size"], recipe["seed"])
+        return views
 
     def run(self, checkpoint_seconds: float) -> None:
         """Take all steps that are left, saving the state about every `checkpoint_seconds`."""
@@ -112,13 +131,13 @@ class Trainer:
         rate = learning_rate(self.step, recipe["steps"], recipe["batch_size"], recipe["optimiser"])
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        views = [view.to(self.device, memory_format=LAYOUT) for view in self.views.step(self.step)]
-        result = self.model(views)
+        result = self.model(self._batch())
         loss = result.loss.item()
         if loss != loss or loss in (float("inf"), float("-inf")):
             raise UserError(f"{self.name}: the loss is {loss} at step {self.step}: lower the learning rate")
         self.optimiser.zero_grad(set_to_none=True)
         result.loss.backward()
+        distributed.average_gradients(self.model)
         self.optimiser.step()
         self.step += 1
         self.history.append({"step": self.step, "loss": loss, "learning_rate": rate, **result.logs})
@@ -127,8 +146,15 @@ class Trainer:
         bar.set_postfix({"loss": f"{loss:.3f}", "images/s": f"{pace:.0f}"}, refresh=False)
         bar.update(1)
 
+    def _batch(self) -> Batch:
+        batch = self.views.step(self.step)
+        views = tuple(view.to(self.device, memory_format=self.layout) for view in batch.views)
+        return batch._replace(views=views, texts=None if batch.texts is None else batch.texts.to(self.device))
+
     def save(self) -> None:
         """Save all that the next step depends on: weights, buffers, optimiser, history."""
+        if distributed.rank() > 0:
+            return
         state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "history": self.history}
         self.states.save(self.step, state)
 
@@ -148,6 +174,23 @@ class Trainer:
         weights = {name: tensor.contiguous().cpu() for name, tensor in self.model.backbone.state_dict().items()}
         with atomic_path(output / "model.safetensors") as part:
             save_file(weights, part, metadata={"recipe": digest_of(dict(self.recipe))})
+
+
+def _layout(model: nn.Module) -> torch.memory_format:
+    """How filters and pictures lie in memory: channels last, a sixth faster on CPUs than contiguous.
+
+    Not where a convolution has fewer than 8 channels: on CPUs without AVX-512 the backward kernels for channels last
+    (torch 2.14.1, oneDNN) then write past the end of their buffers.
+    """
+    narrow = any(isinstance(layer, nn.Conv2d) and layer.out_channels < 8 for layer in model.modules())
+    return torch.contiguous_format if narrow else torch.channels_last
+
+
+def _augment(options: Mapping[str, Any], sizes: Mapping[str, Any]) -> Augment:
+    """An augmentation of a recipe (JSON: lists for tuples) for pictures of the recipe's sizes."""
+    values = dict(options) | {"size": sizes["size"], "mean": sizes["mean"], "std": sizes["std"]}
+    tupled = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Augment(AugmentationOptions(**tupled))
 
 
 def _adamw(model: nn.Module, settings: Mapping[str, Any]) -> torch.optim.AdamW:

@@ -1,46 +1,99 @@
-"""From a training set to the two views of each step: which pictures, in which order, how augmented."""
+"""From a training set to what each step trains on: which pictures, in which order, how augmented, which captions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from vlrepro.data.augment import Augment
+from vlrepro.data.augment import Augment, AugmentParameters
 from vlrepro.data.loader import Pictures
+from vlrepro.distributed import rank, world_size
 from vlrepro.errors import UserError
+from vlrepro.frameworks import Batch
+from vlrepro.pairs.embeddings import read_embeddings
 from vlrepro.randomness import torch_generator
 
 
 class Views:
-    """Two augmented views of each picture of a batch; the second of the picture itself or of its neighbour.
+    """Augmented views of each picture of a batch, view 1 of its neighbour, and the pictures' captions.
 
     Batches are whole (the last incomplete one of an epoch is dropped, so that batch statistics and the number
-    of negatives never change), the order of an epoch is a permutation keyed by (seed, epoch) and the
-    augmentation of a step is keyed by (seed, step): a resumed run sees what an uninterrupted one does.
+    of negatives never change), the order of an epoch is a permutation keyed by (seed, epoch), and the choice among
+    several neighbours and the augmentation of a step are keyed by (seed, step): a resumed run sees what an
+    uninterrupted one does. All draws are for the joint batch of all processes, of which each then takes its own
+    rows: several processes see together what one would.
+
+    Args:
+        pictures: the pack's.
+        pairs: (n, 1 + k) positions of a picture and its neighbours, -1 where it has fewer than k (`read_pairs`).
+        augments: one for each view.
+        batch_size: of the joint batch.
+        seed: of all draws.
+        texts: (pictures, d) rows by position, for frameworks that read captions (`read_texts`). A picture without
+            one is left out as a source, but may be a neighbour.
+
+    Raises:
+        UserError: the batch cannot be shared equally among the processes.
     """
 
-    def __init__(self, pictures: Pictures, pairs: Tensor, augment: Augment, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        pictures: Pictures,
+        pairs: Tensor,
+        augments: Sequence[Augment],
+        batch_size: int,
+        seed: int,
+        texts: Tensor | None = None,
+    ) -> None:
+        if batch_size % world_size():
+            raise UserError(f"batch_size {batch_size} is no multiple of the {world_size()} processes: change either")
         self.pictures = pictures
-        self.pairs = pairs
-        self.augment = augment
+        self.pairs = pairs if texts is None else pairs[_known(texts)[pairs[:, 0]]]
+        self.augments = augments
         self.batch_size = batch_size
         self.seed = seed
-        self.steps_per_epoch = len(pairs) // batch_size
+        self.texts = texts
+        self.steps_per_epoch = len(self) // batch_size
         self._order: tuple[int, Tensor] | None = None
 
-    def step(self, step: int) -> tuple[Tensor, Tensor]:
-        """The views of optimiser step `step` (from 0), each (B, 3, S, S) normalised floats."""
+    def __len__(self) -> int:
+        """How many pictures are trained on."""
+        return len(self.pairs)
+
+    def step(self, step: int) -> Batch:
+        """This process's rows of optimiser step `step` (from 0): (B, 3, S, S) normalised views, captions or None."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         chosen = self._permutation(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
-        source, neighbour = self.pairs[chosen].T
-        first, second = (
-            self.augment(self.pictures.batch(positions), torch_generator(self.seed, step, 0, f"view {number}"))
-            for number, positions in enumerate((source, neighbour))
+        share = self.batch_size // world_size()
+        mine = slice(rank() * share, (rank() + 1) * share)
+        source = self.pairs[chosen[mine], 0]
+        neighbour = self._neighbours(chosen, step)[mine]
+        own = self.pictures.batch(source)
+        lone = len(self.augments) == 1 or torch.equal(source, neighbour)
+        other = own if lone else self.pictures.batch(neighbour)
+        views = tuple(
+            self._augmented(number, other if number == 1 else own, mine, step) for number in range(len(self.augments))
         )
-        return first, second
+        return Batch(views, None if self.texts is None else self.texts[source], step)
+
+    def _neighbours(self, chosen: Tensor, step: int) -> Tensor:
+        """One neighbour, uniformly drawn, of each of the pairs' rows `chosen`."""
+        neighbours = self.pairs[chosen, 1:]
+        if neighbours.shape[1] == 1:
+            return neighbours[:, 0]
+        generator = torch_generator(self.seed, step, 0, "neighbour")
+        share = torch.rand(len(chosen), generator=generator, dtype=torch.float64)
+        ranks = (share * (neighbours >= 0).sum(1)).long()
+        return neighbours.gather(1, ranks[:, None])[:, 0]
+
+    def _augmented(self, number: int, images: Tensor, mine: slice, step: int) -> Tensor:
+        augment, generator = self.augments[number], torch_generator(self.seed, step, 0, f"view {number}")
+        joint = augment.draw(self.batch_size, images.shape[-1], generator)
+        return augment.apply(images, AugmentParameters(*(values[mine] for values in joint)))
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
@@ -50,9 +103,10 @@ class Views:
 
 
 def read_pairs(path: str | Path | None, pictures: Pictures) -> Tensor:
-    """(n, 2) positions of (picture, second view's picture); each with itself where `path` is None.
+    """(n, 1 + k) positions of each source and its neighbours in the file's order, -1 where it has fewer than k.
 
-    Raises `UserError` where the file lacks a column or names a picture that the pack does not have.
+    (pictures, 2), each with itself, where `path` is None. Raises `UserError` where the file lacks a column or names a
+    picture that the pack does not have.
     """
     if path is None:
         return torch.arange(len(pictures.pack)).repeat(2, 1).T
@@ -60,10 +114,33 @@ def read_pairs(path: str | Path | None, pictures: Pictures) -> Tensor:
     missing = {"source", "neighbour"} - set(table.column_names)
     if missing:
         raise UserError(f"{path}: the pairs lack the column {', '.join(sorted(missing))}: mine them again")
-    try:
-        columns = [
-            [pictures.position[key] for key in table.column(name).to_pylist()] for name in ("source", "neighbour")
-        ]
-    except KeyError as error:
-        raise UserError(f"{path}: picture {error} is not in {pictures.pack.folder}: mine the pairs again") from None
-    return torch.tensor(columns, dtype=torch.int64).T
+    ends = [table.column(name).to_pylist() for name in ("source", "neighbour")]
+    if strangers := [key for keys in ends for key in keys if key not in pictures.position]:
+        raise UserError(f"{path}: picture {strangers[0]!r} is not in {pictures.pack.folder}: mine the pairs again")
+    neighbours: dict[int, list[int]] = {}
+    for source, neighbour in zip(*ends, strict=True):
+        neighbours.setdefault(pictures.position[source], []).append(pictures.position[neighbour])
+    width = max(map(len, neighbours.values()), default=1)
+    rows = [[source, *found, *[-1] * (width - len(found))] for source, found in neighbours.items()]
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 1 + width)
+
+
+def read_texts(path: str | Path, captions: str | Path, pictures: Pictures) -> Tensor:
+    """Embedded captions by the pictures' positions: (pictures, d) float32 embeddings, or (pictures, L) int64 ids.
+
+    `path` holds a row for each row of the caption file `captions`. A picture without a caption has a row of NaN, or
+    of -1. Raises `UserError` where the file cannot be read or is not of these captions, or these are not of the pack.
+    """
+    keys = pq.read_table(captions, columns=["key"]).column("key").to_pylist()
+    rows = read_embeddings(path, len(keys), captions)
+    if strangers := [key for key in keys if key not in pictures.position]:
+        raise UserError(f"{captions}: picture {strangers[0]!r} is not in {pictures.pack.folder}: caption that pack")
+    filler = float("nan") if rows.is_floating_point() else -1
+    texts = torch.full((len(pictures.pack), rows.shape[1]), filler, dtype=rows.dtype)
+    texts[torch.tensor([pictures.position[key] for key in keys], dtype=torch.int64)] = rows
+    return texts
+
+
+def _known(texts: Tensor) -> Tensor:
+    """Which rows hold a caption, (n,) bool."""
+    return ~texts.isnan().any(1) if texts.is_floating_point() else (texts >= 0).all(1)

@@ -1,0 +1,111 @@
+"""How well captions fit their pictures: CLIP at full scale, a stand-in at pocket scale, through the same code.
+
+*Impact of Language Guidance*, section 4.2: the CLIP similarity of a picture and a caption, that is the cosine of
+their embeddings (Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from transformers import AutoModel, PreTrainedConfig
+
+from vlrepro.captions.checkpoints import Checkpoint, identity_of, load_checkpoint, read_pictures
+from vlrepro.captions.shards import by_shard
+from vlrepro.data.pack import Pack
+from vlrepro.errors import UserError
+from vlrepro.files import atomic_path, digest_of
+
+REVISION = 1
+KINDS = ("clip", "vision-text-dual-encoder")
+UNSCORED = float("nan")
+
+
+def load_scorer(location: str | Path, revision: str | None = None) -> Checkpoint:
+    """Load a scorer by folder or hub name; raises `UserError` as `load_checkpoint` does."""
+    return load_checkpoint("scorer", location, KINDS, AutoModel, revision)
+
+
+@torch.inference_mode()
+def score(scorer: Checkpoint, pictures: Sequence[torch.Tensor], captions: Sequence[str]) -> list[float]:
+    """The cosine of each picture, (3, S, S) uint8, and its caption; one batch. Long captions are cut."""
+    inputs = scorer.processor(
+        images=list(pictures),
+        text=list(captions),
+        return_tensors="pt",
+        padding=True,
+        truncation=True,
+        max_length=_longest(scorer.model.config),
+    ).to(scorer.device)
+    inputs["pixel_values"] = inputs["pixel_values"].to(scorer.model.dtype)
+    output = scorer.model(**inputs)
+    image, text = (
+        torch.nn.functional.normalize(rows.float(), dim=1) for rows in (output.image_embeds, output.text_embeds)
+    )
+    return (image * text).sum(1).tolist()
+
+
+def _longest(config: PreTrainedConfig) -> int:
+    return int(config.text_config.max_position_embeddings)
+
+
+def score_pack(
+    recipe: Mapping[str, Any], pack: Pack, captions: str | Path, location: str | Path, state: str | Path
+) -> dict[str, float]:
+    """Key -> score of every caption of a caption file, in the file's order; `UNSCORED` where a picture is unreadable.
+
+    Resumes by shard from `state`. Raises `UserError` where the captions are not of this pack, and as `load_scorer`.
+    """
+    torch.set_num_threads(recipe["threads"])
+    texts = read_texts(captions)
+    unknown = sorted(set(texts) - {row.key for row in pack.rows})
+    if unknown:
+        raise UserError(f"{captions}: {unknown[0]} is no picture of {pack.folder}: make the captions again")
+    scorer = load_scorer(location, recipe["revision"])
+
+    def work(positions: Sequence[int]) -> list[float]:
+        scores = dict.fromkeys(positions, UNSCORED)
+        captioned = [position for position in positions if pack.rows[position].key in texts]
+        for start in range(0, len(captioned), recipe["batch_size"]):
+            pictures = read_pictures(pack, captioned[start : start + recipe["batch_size"]], scorer.canvas)
+            if pictures:
+                found = score(
+                    scorer, list(pictures.values()), [texts[pack.rows[position].key] for position in pictures]
+                )
+                scores |= dict(zip(pictures, found, strict=True))
+        return list(scores.values())
+
+    values = by_shard(pack, state, identity_of(recipe, pack, location, captions), work, pa.float32())
+    by_key = {row.key: value for row, value in zip(pack.rows, values, strict=True)}
+    return {key: by_key[key] for key in texts}
+
+
+def read_texts(path: str | Path) -> dict[str, str]:
+    """Key -> caption of a caption file. Raises `UserError` where it is unreadable."""
+    columns = _read(path, ["key", "caption"])
+    return dict(zip(columns["key"], columns["caption"], strict=True))
+
+
+def read_scores(path: str | Path) -> dict[str, float]:
+    """Key -> score of a score file. Raises `UserError` where it is unreadable."""
+    columns = _read(path, ["key", "score"])
+    return dict(zip(columns["key"], columns["score"], strict=True))
+
+
+def write_scores(path: str | Path, scores: Mapping[str, float], recipe: Mapping[str, Any]) -> None:
+    """Write a score file, atomically, with the digest of its recipe in the metadata."""
+    table = pa.table({"key": list(scores), "score": pa.array(scores.values(), pa.float32())})
+    with atomic_path(path) as part:
+        pq.write_table(table.replace_schema_metadata({"recipe": digest_of(dict(recipe))}), part, compression="zstd")
+
+
+def _read(path: str | Path, names: list[str]) -> dict[str, list[Any]]:
+    try:
+        return pq.read_table(path, columns=names).to_pydict()
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: not readable with {', '.join(names)} ({error}): make it again") from error

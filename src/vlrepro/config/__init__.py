@@ -1,0 +1,136 @@
+"""Strict models of `config/*.yaml`: an unknown key, a missing one or a wrong type is one clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from vlrepro.config.base import Positive, Share, Slug, Strict, validate
+from vlrepro.config.data import (
+    CaptionConfig,
+    CaptionerConfig,
+    CheckpointConfig,
+    EncoderConfig,
+    PackConfig,
+    PairConfig,
+)
+from vlrepro.config.evaluation import EvaluationConfig, SetConfig
+from vlrepro.config.training import (
+    AugmentationConfig,
+    BackboneConfig,
+    PictureConfig,
+    RecipeConfig,
+    TrainingConfig,
+)
+
+
+class LimitConfig(Strict):
+    """Share of a pack's rows that may be skipped for a picture or caption that is unusable."""
+
+    bad_pictures: Share = 0.01
+    bad_captions: Share = 0.01
+
+
+class ResourceConfig(Strict):
+    """What does not change results: memory and minutes that jobs ask for, GPUs, seconds between checkpoints."""
+
+    train_memory_mb: Positive
+    train_minutes: Positive
+    train_gpus: int = Field(0, ge=0)
+    evaluate_memory_mb: Positive
+    evaluate_minutes: Positive
+    checkpoint_seconds: float = Field(60, gt=0)
+
+
+class Config(Strict):
+    """The whole configuration of one scale.
+
+    `tables` are those to build, of each paper; null is all of them. A recipe that is null is not run at this scale.
+    """
+
+    scale: Literal["tiny", "pocket", "evidence", "paper"]
+    seeds: tuple[int, ...] = Field(min_length=1)
+    papers: tuple[Slug, ...]
+    tables: tuple[Slug, ...] | None = None
+    packs: dict[Slug, PackConfig]
+    captioners: dict[Slug, CaptionerConfig]
+    scorers: dict[Slug, CheckpointConfig]
+    captions: dict[Slug, CaptionConfig]
+    encoders: dict[Slug, EncoderConfig]
+    pairs: dict[Slug, PairConfig]
+    pictures: PictureConfig
+    augmentations: dict[Slug, AugmentationConfig]
+    backbones: dict[Slug, BackboneConfig]
+    training: TrainingConfig
+    recipes: dict[Slug, RecipeConfig | None]
+    sets: dict[Slug, SetConfig]
+    evaluation: EvaluationConfig
+    limits: LimitConfig
+    resources: ResourceConfig
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed is given twice")
+        return seeds
+
+    @model_validator(mode="after")
+    def _references(self) -> Config:
+        for place, name, table in self._names():
+            if name is not None and name not in getattr(self, table):
+                raise ValueError(f"{place} names {name!r}, which is not under {table}")
+        return self
+
+    def _names(self) -> Iterator[tuple[str, str | None, str]]:
+        """Every (place, name, table that must hold the name)."""
+        yield "training.pack", self.training.pack, "packs"
+        yield "training.backbone", self.training.backbone, "backbones"
+        for name in self.evaluation.sets:
+            yield "evaluation.sets", name, "sets"
+        for key, recipe in self.recipes.items():
+            if recipe is None:
+                continue
+            listed = (recipe.augmentation,) if isinstance(recipe.augmentation, str) else recipe.augmentation
+            for name in listed:
+                yield f"recipes.{key}.augmentation", name, "augmentations"
+        for section, fields in _REFERENCES.items():
+            for key, entry in getattr(self, section).items():
+                for field, table in fields.items():
+                    yield f"{section}.{key}.{field}", getattr(entry, field, None), table
+        for section in ("captioners", "scorers"):
+            for key, entry in getattr(self, section).items():
+                if entry.stand_in:
+                    yield f"{section}.{key}.stand_in.pack", entry.stand_in.pack, "packs"
+
+
+_REFERENCES = {
+    "captions": {
+        "pack": "packs",
+        "captioner": "captioners",
+        "original": "captions",
+        "generated": "captions",
+        "scorer": "scorers",
+    },
+    "encoders": {"scorer": "scorers"},
+    "pairs": {"captions": "captions", "encoder": "encoders"},
+    "sets": {"pack": "packs"},
+    "recipes": {
+        "pairs": "pairs",
+        "texts": "captions",
+        "text_encoder": "encoders",
+        "pack": "packs",
+        "backbone": "backbones",
+    },
+}
+"""Section -> field -> the section that must hold the field's value."""
+
+
+def load_config(values: dict[str, Any]) -> Config:
+    """Check a configuration as Snakemake hands it over.
+
+    Raises `UserError`: one line with the key and what is wrong with it.
+    """
+    return validate(Config, values, "config")

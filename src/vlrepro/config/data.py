@@ -1,0 +1,150 @@
+"""What goes into a training set: packs, captions and the checkpoints that make and score them, encoders, pairs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from vlrepro.config.base import Digest, Positive, Share, Slug, Strict
+
+
+class PackConfig(Strict):
+    """Where an image set comes from. `digest` is the SHA-256 of the pack's SHA256SUMS."""
+
+    source: str
+    path: str
+    digest: Digest | None = None
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _identified(self) -> PackConfig:
+        if (self.digest is None) == (self.revision is None):
+            raise ValueError("give either digest or revision")
+        return self
+
+
+class NoiseRates(Strict):
+    """Shares of captions of each noisy kind; what is left is faithful."""
+
+    vague: Share
+    off_topic: Share
+    wrong: Share
+    other_language: Share
+    short: Share
+
+    @model_validator(mode="after")
+    def _sum(self) -> NoiseRates:
+        total = sum(self.model_dump().values())
+        if total > 1:
+            raise ValueError(f"the rates sum to {total:g}, over 1")
+        return self
+
+
+class CaptionConfig(Strict):
+    """A caption source of a pack.
+
+    `clean`: the pack's own captions; `noise`: those after the documented noise model; `generated`: by `captioner`;
+    `refined`: of the sources `original` and `generated`, for each picture the caption that `scorer` prefers.
+    """
+
+    method: Literal["clean", "noise", "generated", "refined"]
+    pack: Slug
+    seed: int = 0
+    rates: NoiseRates | None = None
+    group_spread: Share = 0.0
+    captioner: Slug | None = None
+    original: Slug | None = None
+    generated: Slug | None = None
+    scorer: Slug | None = None
+
+    @model_validator(mode="after")
+    def _fits_the_method(self) -> CaptionConfig:
+        needs = {
+            "clean": (),
+            "noise": ("rates",),
+            "generated": ("captioner",),
+            "refined": ("original", "generated", "scorer"),
+        }
+        for key in ("rates", "captioner", "original", "generated", "scorer"):
+            if (getattr(self, key) is not None) != (key in needs[self.method]):
+                raise ValueError(f"method {self.method} needs {', '.join(needs[self.method]) or 'no more'}: see {key}")
+        return self
+
+
+class StandInConfig(Strict):
+    """A small checkpoint that is trained here on a pack that pre-training never sees."""
+
+    pack: Slug
+    seed: int = 0
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class CheckpointConfig(Strict):
+    """A transformers checkpoint: a folder or a hub name (with a commit as `revision`), or a stand-in."""
+
+    model: str | None = None
+    revision: str | None = None
+    stand_in: StandInConfig | None = None
+    batch_size: Positive = 256
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CheckpointConfig:
+        if (self.model is None) == (self.stand_in is None):
+            raise ValueError("give either model or stand_in")
+        return self
+
+
+class CaptionerConfig(CheckpointConfig):
+    """A captioner and how it is asked: greedy or beam search, never sampling."""
+
+    prompt: str = ""
+    max_new_tokens: Positive = 20
+    num_beams: Positive = 1
+
+
+class EncoderConfig(Strict):
+    """What makes embeddings.
+
+    `sentence`: sentence-transformers, from a Python package, a folder or by name; `image`: the pictures' side of a
+    `scorer`; `tokens`: no embedding yet but CLIP's token ids, for a text tower that is trained along.
+    """
+
+    kind: Literal["sentence", "image", "tokens"] = "sentence"
+    model: str | None = None
+    package: str | None = None
+    digest: Digest | None = None
+    scorer: Slug | None = None
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> EncoderConfig:
+        for key, kind in (("model", "sentence"), ("scorer", "image")):
+            if (getattr(self, key) is not None) != (self.kind == kind):
+                raise ValueError(f"kind {kind} needs {key}, and only it")
+        return self
+
+
+class PairConfig(Strict):
+    """How each picture finds its neighbours.
+
+    `by`: `caption` (nearest caption of a source), `picture` (nearest picture by an image encoder), `label` (any of
+    the same class: an oracle), `random`. `scope`: only pictures that share the group, year, author or group and
+    year may be neighbours.
+    """
+
+    by: Literal["caption", "picture", "label", "random"] = "caption"
+    captions: Slug | None = None
+    encoder: Slug | None = None
+    scope: Literal["global", "group", "year", "author", "group_year"] = "global"
+    k: Positive = 1
+    minimum_cosine: float = Field(-1.0, ge=-1, le=1)
+    search: Literal["exact", "approximate"] = "exact"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fits_by(self) -> PairConfig:
+        if (self.captions is not None) != (self.by == "caption"):
+            raise ValueError("pairs by caption need captions, and only they")
+        if (self.encoder is not None) != (self.by in ("caption", "picture")):
+            raise ValueError("pairs by caption or picture need an encoder, and only they")
+        return self

@@ -1,0 +1,103 @@
+"""How models are trained: pictures, augmentations, backbones, the optimiser, recipes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vlrepro.config.base import Positive, Share, Slug, Strict
+
+
+class AugmentationConfig(Strict):
+    """One augmentation; see `vlrepro.data.augment.AugmentationOptions` for the meaning of each value."""
+
+    scale: tuple[float, float]
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: Share = 0.0
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    jitter_probability: Share = 0.0
+    grey_probability: Share = 0.0
+    blur_probability: Share = 0.0
+    blur_kernel: Positive = 3
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+
+
+class PictureConfig(Strict):
+    """Sizes in pixels (the stored square canvas, the network's input) and normalisation of pictures."""
+
+    canvas: Positive
+    size: Positive
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class OptimiserConfig(Strict):
+    """AdamW, linear warm-up from `warmup_start` to the learning rate, cosine to `final_rate`."""
+
+    learning_rate: float = Field(gt=0)
+    reference_batch: Positive
+    weight_decay: float = Field(ge=0)
+    decay_all: bool = True
+    warmup_steps: int = Field(ge=0)
+    warmup_start: float = Field(ge=0)
+    final_rate: float = Field(ge=0)
+
+
+class BackboneConfig(BaseModel):
+    """A backbone of `vlrepro.models.backbones` by name; any other key is an option of its builder."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+
+class TrainingConfig(Strict):
+    """What all recipes share unless they say otherwise."""
+
+    pack: Slug
+    backbone: Slug
+    batch_size: Positive
+    steps: int = Field(ge=0)
+    max_epochs: Positive
+    threads: Positive
+    optimiser: OptimiserConfig
+
+
+class RecipeConfig(Strict):
+    """One trained model: a framework and where it departs from `training`.
+
+    `augmentation` is one for all views or a list of one for each. `pairs` says where the second view's picture
+    comes from; `texts` and `text_encoder` which captions a framework with a text side reads, and how.
+    """
+
+    framework: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    augmentation: Slug | tuple[Slug, ...]
+    pairs: Slug | None = None
+    texts: Slug | None = None
+    text_encoder: Slug | None = None
+    pack: Slug | None = None
+    backbone: Slug | None = None
+    batch_size: Positive | None = None
+    steps: int | None = Field(None, ge=0)
+    learning_rate: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _texts_are_encoded(self) -> RecipeConfig:
+        if (self.texts is None) != (self.text_encoder is None):
+            raise ValueError("texts and text_encoder go together")
+        return self
+
+    def augmentations(self, views: int) -> tuple[Slug, ...]:
+        """The augmentation of each of `views` views. Raises `ValueError` where another number is listed."""
+        if isinstance(self.augmentation, str):
+            return (self.augmentation,) * views
+        if len(self.augmentation) != views:
+            raise ValueError(f"{len(self.augmentation)} augmentations for {views} views")
+        return self.augmentation
+
+
+def steps_allowed(pictures: int, batch_size: int, max_epochs: int) -> int:
+    """Optimiser steps that `pictures` allow: whole batches an epoch times `max_epochs`."""
+    return math.floor(pictures / batch_size) * max_epochs

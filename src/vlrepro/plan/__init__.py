@@ -1,0 +1,142 @@
+"""The plan: studies -> tables -> cells -> (recipe, evaluation) -> artefacts, from the configuration alone.
+
+Pure: no files are read or written and nothing heavy is imported, because every job of a cluster parses the
+Snakefile again. An artefact's id is a readable slug and eight hex digits of the digest of everything that
+decides its content; file times play no part in its identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from vlrepro.config import Config, RecipeConfig
+from vlrepro.errors import UserError
+from vlrepro.files import digest_of
+from vlrepro.plan.data import DataPlanner
+from vlrepro.plan.model import Evaluation, Plan, Recipe, Run, TablePlan
+from vlrepro.revisions import constant_of, revision_of
+from vlrepro.tables.study import PaperTable, Study
+
+__all__ = ["Evaluation", "Plan", "Run", "TablePlan", "make_plan"]
+
+
+def make_plan(config: Config, studies: Mapping[str, Study]) -> Plan:
+    """Plan the tables of `studies` that `config` asks for.
+
+    Raises `UserError` where a table asks for a recipe or protocol that the configuration does not have, a recipe
+    does not fit its framework, or `config.tables` names a table that no study has.
+    """
+    plan = Plan(config)
+    planner = _Planner(config, plan)
+    known = {table.name for study in studies.values() for table in study.tables}
+    if unknown := sorted(set(config.tables or ()) - known):
+        raise UserError(f"tables: {unknown[0]!r} is in no study: choose among {', '.join(sorted(known))}")
+    for study in studies.values():
+        for table in study.tables:
+            if config.tables is None or table.name in config.tables:
+                planner.table(study, table)
+    return plan
+
+
+class _Planner:
+    """Adds tables to a plan, with the runs and evaluations that they need."""
+
+    def __init__(self, config: Config, plan: Plan) -> None:
+        self.config = config
+        self.plan = plan
+        self.data = DataPlanner(config, plan)
+
+    def table(self, study: Study, table: PaperTable) -> None:
+        wanted = dict.fromkeys(row.recipe for row in table.rows if row.recipe)
+        run_here = [name for name in wanted if self.config.recipes.get(name, False) is not None]
+        runs = tuple(self.run(name, seed) for name in run_here for seed in self.config.seeds)
+        groups = dict.fromkeys(self.config.sets[name].group for name in self.config.evaluation.sets)
+        suites = dict.fromkeys(self.suite(protocol) for protocol in table.evaluations)
+        evaluations = tuple(self.evaluation(suite, group) for suite in suites for group in groups)
+        self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(study.slug, table.name, runs, evaluations)
+
+    def suite(self, protocol: str) -> str:
+        if protocol not in self.config.evaluation.protocols:
+            raise UserError(f"evaluation.protocols: {protocol!r} is asked for by a table but not configured: add it")
+        return self.config.evaluation.protocols[protocol].suite
+
+    def run(self, name: str, seed: int) -> str:
+        if name not in self.config.recipes:
+            raise UserError(f"recipes: {name!r} is asked for by a table but not configured: add it under recipes")
+        entry = self.config.recipes[name]
+        pack_name = entry.pack or self.config.training.pack
+        needs = {
+            "pack": self.data.pack(pack_name),
+            "pairs": self.data.pairs(entry.pairs, pack_name) if entry.pairs else None,
+            "texts": self.data.embeddings(entry.text_encoder, entry.texts, None) if entry.texts else None,
+        }
+        recipe = self._training(name, entry) | needs | {"seed": seed}
+        key = f"{name}-seed{seed}-{digest_of(recipe)[:8]}"
+        captions = self.data.captions(entry.texts) if entry.texts else None
+        self.plan.runs[key] = Run(key, name, seed, recipe, **needs, captions=captions)
+        return key
+
+    def _training(self, name: str, entry: RecipeConfig) -> Recipe:
+        """What decides a model apart from its data and seed: the entry over the shared defaults."""
+        shared = self.config.training
+        optimiser = shared.optimiser.model_dump()
+        if entry.learning_rate is not None:
+            optimiser["learning_rate"] = entry.learning_rate
+        return {
+            "framework": entry.framework,
+            "options": entry.options,
+            "augmentations": [self.config.augmentations[view].model_dump() for view in self._views(name, entry)],
+            "pictures": self.config.pictures.model_dump(),
+            "backbone": self.config.backbones[entry.backbone or shared.backbone].model_dump(),
+            "batch_size": entry.batch_size or shared.batch_size,
+            "steps": shared.steps if entry.steps is None else entry.steps,
+            "max_epochs": shared.max_epochs,
+            "threads": shared.threads,
+            "optimiser": optimiser,
+            "revisions": _revisions(
+                [
+                    f"frameworks.{entry.framework}",
+                    *(["models.text"] if entry.texts else []),
+                    *("models.backbones", "training.loop", "data.augment", "data.loader"),
+                ]
+            ),
+        }
+
+    def _views(self, name: str, entry: RecipeConfig) -> tuple[str, ...]:
+        """The augmentation of each view, checked against what the framework takes."""
+        module = f"frameworks.{entry.framework}"
+        views, texts = constant_of(module, "VIEWS"), constant_of(module, "TEXTS")
+        if texts != (entry.texts is not None):
+            what = "needs texts" if texts else "reads no texts"
+            raise UserError(f"recipes.{name}: framework {entry.framework!r} {what}: mend the recipe")
+        try:
+            return entry.augmentations(views)
+        except ValueError as error:
+            raise UserError(f"recipes.{name}: {error}: list one a view, or one for all") from None
+
+    def evaluation(self, suite: str, group: str) -> str:
+        if suite != "features":
+            self.evaluation("features", group)
+        protocols = {
+            name: protocol.model_dump(exclude={"suite"})
+            for name, protocol in self.config.evaluation.protocols.items()
+            if protocol.suite == suite
+        }
+        chosen = {name: self.config.sets[name] for name in self.config.evaluation.sets}
+        sets = {name: entry for name, entry in chosen.items() if entry.group == group}
+        kinds = {protocol["kind"] for protocol in protocols.values()}
+        recipe = {
+            "sets": {name: {"pack": self.data.pack(s.pack), "metric": s.metric} for name, s in sets.items()},
+            "protocols": protocols,
+            "pictures": self.config.pictures.model_dump(),
+            "threads": self.config.evaluation.threads,
+            "revisions": _revisions(["evaluation.features", *(f"evaluation.{kind}" for kind in sorted(kinds))]),
+        }
+        key = f"{suite}-{group}-{digest_of(recipe)[:8]}"
+        packs = tuple(entry["pack"] for entry in recipe["sets"].values())
+        self.plan.evaluations[key] = Evaluation(key, suite, group, recipe, packs)
+        return key
+
+
+def _revisions(modules: Iterable[str]) -> dict[str, int]:
+    return {module: revision_of(module) for module in modules}

@@ -1,0 +1,110 @@
+"""The data side of a plan: packs, checkpoints, captions, scores, embeddings, pairs."""
+
+from __future__ import annotations
+
+from vlrepro.config import Config
+from vlrepro.config.data import CaptionConfig, CheckpointConfig
+from vlrepro.files import digest_of
+from vlrepro.plan.model import Plan, Recipe, register
+from vlrepro.revisions import revision_of
+
+
+class DataPlanner:
+    """Adds artefacts to a plan, each with what it is made of; every method returns an artefact's id."""
+
+    def __init__(self, config: Config, plan: Plan) -> None:
+        self.config = config
+        self.plan = plan
+        self.threads = config.training.threads
+
+    def pack(self, name: str) -> str:
+        """A verified image set."""
+        pack = self.config.packs[name]
+        identity = pack.digest or digest_of([pack.source, pack.revision])
+        key = f"{name}-{identity[:8]}"
+        self.plan.packs[key] = {"source": pack.source, "path": pack.path, "digest": pack.digest}
+        return key
+
+    def checkpoint(self, kind: str, name: str, entry: CheckpointConfig) -> Recipe:
+        """What identifies a captioner or scorer: a stand-in's id or a model's name, as `model`."""
+        if entry.stand_in is None:
+            return {"model": entry.model, "revision": entry.revision, "stand_in": False}
+        recipe = {
+            "kind": kind,
+            "pack": self.pack(entry.stand_in.pack),
+            "seed": entry.stand_in.seed,
+            "options": entry.stand_in.options,
+            "threads": self.threads,
+            "revision": revision_of("captions.stand_ins"),
+        }
+        return {"model": register(self.plan.checkpoints, name, recipe), "revision": None, "stand_in": True}
+
+    def captions(self, name: str) -> str:
+        """The captions of a pack by one source."""
+        entry = self.config.captions[name]
+        recipe = {
+            "method": entry.method,
+            "pack": self.pack(entry.pack),
+            "sources_revision": revision_of("captions.sources"),
+        }
+        return register(self.plan.captions, name, recipe | self._method(name, entry))
+
+    def _method(self, name: str, entry: CaptionConfig) -> Recipe:
+        if entry.method == "noise":
+            chosen = entry.model_dump(include={"seed", "rates", "group_spread"})
+            return chosen | {"noise_revision": revision_of("captions.noise")}
+        if entry.method == "generated":
+            captioner = self.config.captioners[entry.captioner]
+            asked = captioner.model_dump(include={"prompt", "max_new_tokens", "num_beams", "batch_size"})
+            model = self.checkpoint("captioner", entry.captioner, captioner)
+            return model | asked | {"threads": self.threads, "captioner_revision": revision_of("captions.captioner")}
+        if entry.method == "refined":
+            sources = {"original": entry.original, "generated": entry.generated}
+            return {
+                "sources": {role: self.captions(source) for role, source in sources.items()},
+                "scores": {role: self.scores(source, entry.scorer) for role, source in sources.items()},
+                "refine_revision": revision_of("captions.refine"),
+            }
+        return {}
+
+    def scores(self, captions: str, scorer: str) -> str:
+        """How well each caption of a source fits its picture, by a scorer."""
+        entry = self.config.scorers[scorer]
+        recipe = self.checkpoint("scorer", scorer, entry) | {
+            "captions": self.captions(captions),
+            "batch_size": entry.batch_size,
+            "threads": self.threads,
+            "scorer_revision": revision_of("captions.scorer"),
+        }
+        return register(self.plan.scores, f"{captions}_by_{scorer}", recipe)
+
+    def embeddings(self, encoder: str, captions: str | None, pack: str | None) -> str:
+        """Embeddings of a source's captions, or of a pack's pictures."""
+        entry = self.config.encoders[encoder]
+        chosen = entry.model_dump(exclude={"kind", "scorer"})
+        if entry.scorer:
+            chosen = self.checkpoint("scorer", entry.scorer, self.config.scorers[entry.scorer])
+        recipe = {
+            "kind": entry.kind,
+            "encoder": chosen,
+            "captions": self.captions(captions) if captions else None,
+            "pack": self.pack(pack) if pack else None,
+            "threads": self.threads,
+            "revision": revision_of("pairs.encoding"),
+        }
+        return register(self.plan.embeddings, f"{encoder}_of_{captions or pack}", recipe)
+
+    def pairs(self, name: str, pack: str) -> str:
+        """The neighbours of a pack's pictures."""
+        entry = self.config.pairs[name]
+        embeddings = None
+        if entry.encoder:
+            embeddings = self.embeddings(entry.encoder, entry.captions, None if entry.captions else pack)
+        recipe = entry.model_dump(exclude={"encoder"}) | {
+            "pack": self.pack(pack),
+            "captions": self.captions(entry.captions) if entry.captions else None,
+            "embeddings": embeddings,
+            "threads": self.threads,
+            "revision": revision_of("pairs.mining"),
+        }
+        return register(self.plan.pairs, name, recipe)

@@ -1,0 +1,85 @@
+"""What a plan holds: artefacts by id, each with the recipe that decides its content."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from vlrepro.config import Config
+from vlrepro.files import digest_of
+
+Recipe = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one recipe: the ids of what it needs; `texts` are embeddings of the caption file `captions`."""
+
+    id: str
+    recipe_name: str
+    seed: int
+    recipe: Recipe
+    pack: str
+    pairs: str | None
+    texts: str | None
+    captions: str | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One suite of protocols on one group of sets, or (suite `features`) the features that all suites read."""
+
+    id: str
+    suite: str
+    group: str
+    recipe: Recipe
+    packs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """One table of a study: its metrics are runs x evaluations."""
+
+    study: str
+    name: str
+    runs: tuple[str, ...]
+    evaluations: tuple[str, ...]
+
+
+@dataclass
+class Plan:
+    """Everything that the configuration asks for, keyed by artefact id."""
+
+    config: Config
+    packs: dict[str, Recipe] = field(default_factory=dict)
+    checkpoints: dict[str, Recipe] = field(default_factory=dict)
+    captions: dict[str, Recipe] = field(default_factory=dict)
+    scores: dict[str, Recipe] = field(default_factory=dict)
+    embeddings: dict[str, Recipe] = field(default_factory=dict)
+    pairs: dict[str, Recipe] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    tables: dict[str, TablePlan] = field(default_factory=dict)
+
+    def recipe_text(self, kind: str, name: str) -> str:
+        """The JSON text of an artefact's recipe; `kind` is the attribute that holds it."""
+        entry = getattr(self, kind)[name]
+        return json.dumps(entry if isinstance(entry, dict) else entry.recipe, sort_keys=True, indent=1)
+
+    def features_of(self, evaluation: str) -> str:
+        """The id of the features that an evaluation reads."""
+        group = self.evaluations[evaluation].group
+        return next(e.id for e in self.evaluations.values() if e.suite == "features" and e.group == group)
+
+    def metrics(self, table: str) -> list[tuple[str, str]]:
+        """(run, evaluation) of every metrics file that a table is made of, in the table's order."""
+        plan = self.tables[table]
+        return [(run, evaluation) for run in plan.runs for evaluation in plan.evaluations]
+
+
+def register(table: dict[str, Recipe], name: str, recipe: Recipe) -> str:
+    """Put `recipe` into `table` under `<name>-<8 hex digits of its digest>`; return that id."""
+    key = f"{name}-{digest_of(recipe)[:8]}"
+    table[key] = recipe
+    return key

@@ -1,0 +1,183 @@
+"""Judge a study's claims, each twice: on what we ran, and on the cells that the paper prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vlrepro.tables.cells import Cells
+from vlrepro.tables.claims import Direction, FactTest, PaperClaim, PurityTest, ScoreTest
+from vlrepro.tables.comparisons import Comparison, comparisons_of, labels_of
+from vlrepro.tables.facts import check_fact
+from vlrepro.tables.reported import judge_reported
+from vlrepro.tables.statistics import (
+    RESAMPLES,
+    Interval,
+    Resampled,
+    average_over_columns,
+    interval,
+    paired_difference,
+    shifted,
+)
+from vlrepro.tables.study import Study
+from vlrepro.tables.verdicts import (
+    Counts,
+    Outcome,
+    Unit,
+    Verdict,
+    all_of,
+    judge,
+    judge_count,
+    needed_for,
+    signed_points,
+)
+
+_NOT_OF_CELLS = "The claim is not about the cells of a table."
+_NOT_OF_RUNS = "The claim is about what the paper prints, not about what a run gives."
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim with the verdict on our results and on the paper's cells; `comparisons` are rows "a minus b"."""
+
+    claim: PaperClaim
+    comparisons: tuple[str, ...]
+    examples: str
+    ours: Verdict
+    reported: Verdict
+
+
+def judge_claims(
+    study: Study, cells: Cells, scale: str, summaries: Mapping[str, Any] | None = None, resamples: int = RESAMPLES
+) -> list[JudgedClaim]:
+    """Judge every claim of a study.
+
+    `summaries` maps the names of mined pairs to their summaries. The verdict on ours is "not run" where a row has no
+    recipe and "pending" where a score or summary is missing. At another scale than `paper` a claim about the size of
+    an effect is not judged: see `sizes_unjudged`. Raises `UserError` for scores that cannot be.
+    """
+    wanted = {e for claim in study.claims for table in claim.tables for e in study.table(table).evaluations}
+    found = {name: cells.resampled(name, cells.columns(name), resamples) for name in sorted(wanted)}
+    columns = {name: cells.columns(name) for name in found}
+    judged = [_judge(study, claim, found, columns, summaries or {}) for claim in study.claims]
+    return judged if scale == "paper" else [sizes_unjudged(entry) for entry in judged]
+
+
+def sizes_unjudged(judged: JudgedClaim) -> JudgedClaim:
+    """The same, with no verdict on ours where the test names a number of points: other data have other sizes."""
+    test, mean = judged.claim.test, judged.ours.difference
+    if not isinstance(test, ScoreTest) or not test.margin or mean is None:
+        return judged
+    place = "contains" if mean.low <= test.bound() <= mean.high else "excludes"
+    reason = (
+        f"the interval {place} {signed_points(test.bound())} points; sizes of effects are judged at scale paper alone"
+    )
+    return replace(judged, ours=replace(judged.ours, outcome="not testable", reason=reason))
+
+
+def _judge(
+    study: Study,
+    claim: PaperClaim,
+    cells: Mapping[str, Mapping[tuple[str, str], Resampled]],
+    columns: Mapping[str, Sequence[str]],
+    summaries: Mapping[str, Any],
+) -> JudgedClaim:
+    test, examples, labels = claim.test, "", ()
+    if isinstance(test, ScoreTest):
+        comparisons = list(comparisons_of(study, claim.tables, test, test.pairs))
+        labels = tuple(dict.fromkeys(comparison.label() for comparison in comparisons))
+        examples = " or ".join(dict.fromkeys(study.evaluations[c.evaluation].examples for c in comparisons))
+        ours = judge_scores(study, test, comparisons, cells, columns)
+        reported = judge_reported(study, claim.tables, test)
+    elif isinstance(test, PurityTest):
+        labels = tuple(f"pairs {a} minus pairs {b}" for a, b in test.pairs)
+        ours, reported = judge_purity(test, summaries), Verdict("not testable", reason=_NOT_OF_CELLS)
+    elif isinstance(test, FactTest):
+        fact = check_fact(study, test.fact, test.arguments)
+        verdict = Verdict("supported" if fact.holds else "contradicted", reason=fact.reason)
+        other = Verdict("not testable", reason=_NOT_OF_RUNS if fact.printed else _NOT_OF_CELLS)
+        ours, reported = (other, verdict) if fact.printed else (verdict, other)
+    else:
+        ours = reported = Verdict("not testable", reason=claim.untestable)
+    return JudgedClaim(claim, labels, examples, ours, reported)
+
+
+def judge_scores(
+    study: Study,
+    test: ScoreTest,
+    comparisons: Sequence[Comparison],
+    cells: Mapping[str, Mapping[tuple[str, str], Resampled]],
+    columns: Mapping[str, Sequence[str]],
+) -> Verdict:
+    """Judge on our resampled `cells`, by evaluation and (recipe, column)."""
+    found = []
+    for comparison in comparisons:
+        recipes = [comparison.table.row(name).recipe for name in comparison.rows()]
+        if None in recipes:
+            return Verdict("not run")
+        sets = columns.get(comparison.evaluation, ())
+        found.append([_contrast(cells.get(comparison.evaluation, {}), recipes, name) for name in sets])
+    averages = [average_over_columns(differences) for differences in found]
+    mean = average_over_columns(averages)
+    if mean is None:
+        return Verdict("pending")
+    outcome, counts = _outcome(test, found, averages)
+    if len(comparisons) == 1:
+        return Verdict(outcome, interval(mean), counts)
+    parts = tuple(zip(labels_of(study, comparisons), map(interval, averages), strict=True))
+    return Verdict(outcome, interval(mean), counts, parts)
+
+
+def _outcome(
+    test: ScoreTest, found: Sequence[Sequence[Resampled]], averages: Sequence[Resampled]
+) -> tuple[Outcome, Counts]:
+    """The outcome over the averages or over all cases, and what was counted."""
+    direction: Direction = "above" if test.direction == "equal" else test.direction
+    cases = [shifted(cell, test.counted_from()) for differences in found for cell in differences]
+    unit: Unit = "data sets" if len(found) == 1 else "cases"
+    outcome, counts = judge_count(cases, direction, needed_for(test.over, len(cases)), unit)
+    if test.over == "average":
+        if len(found) > 1 and test.direction != "equal":
+            moved = [shifted(cell, test.counted_from()) for cell in averages]
+            return judge_count(moved, direction, len(moved), "comparisons")
+        judged = [judge(interval(cell), test.direction, test.bound(), test.reach()) for cell in averages]
+        return all_of(judged), counts
+    return outcome, counts
+
+
+def _contrast(cells: Mapping[tuple[str, str], Resampled], recipes: Sequence[str], column: str) -> Resampled | None:
+    """First minus second recipe; with four, minus the difference of the other two."""
+    found = [cells.get((recipe, column)) for recipe in recipes]
+    difference = paired_difference(found[0], found[1])
+    return paired_difference(difference, paired_difference(found[2], found[3])) if len(found) == 4 else difference
+
+
+def judge_purity(test: PurityTest, summaries: Mapping[str, Any]) -> Verdict:
+    """Judge by the purity of mined pairs; several comparisons must all hold."""
+    names = [name for pair in test.pairs for name in pair]
+    missing = [name for name in names if name not in summaries]
+    if missing:
+        return Verdict("pending", reason=f"The summary of pairs {missing[0]} is missing.")
+    found = [newcombe(*(summaries[name]["purity"][test.criterion] for name in pair)) for pair in test.pairs]
+    outcome = all_of([judge(difference, test.direction) for difference in found])
+    shares = {name: summaries[name]["purity"][test.criterion]["share"] for name in names}
+    words = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+    reason = f"pairs of the same {test.criterion}: {words}"
+    if len(found) == 1:
+        return Verdict(outcome, found[0], reason=reason)
+    labels = [f"pairs {a} minus pairs {b}" for a, b in test.pairs]
+    return Verdict(outcome, None, comparisons=tuple(zip(labels, found, strict=True)), reason=reason)
+
+
+def newcombe(a: Mapping[str, float], b: Mapping[str, float]) -> Interval:
+    """Difference of two shares, with the interval that joins their Wilson intervals.
+
+    Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10. Both are
+    shares of the same pictures' pairs; taking them as independent makes the interval wider where they agree.
+    """
+    difference = a["share"] - b["share"]
+    low = difference - math.hypot(a["share"] - a["low"], b["high"] - b["share"])
+    high = difference + math.hypot(a["high"] - a["share"], b["share"] - b["low"])
+    return Interval(difference, low, high, 0, "pairs")

@@ -1,0 +1,116 @@
+"""Study files: what they refuse, and what ours holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vlrepro.errors import UserError
+from vlrepro.tables.study import Study, load_study
+
+FILE = Path(__file__).parents[1] / "config/papers/language_guidance.yaml"
+STUDY = load_study(FILE)
+
+
+def changed(tmp_path: Path, change: object) -> Path:
+    values = yaml.safe_load(FILE.read_text())
+    change(values)
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: v.update(sluggish=1), "sluggish: unknown key"),
+        (lambda v: v["tables"][0]["rows"][3].update(recipie="x"), r"tables\.0\.rows\.3\.recipie: unknown key"),
+        (lambda v: v["claims"][0]["test"].update(on="avg"), r"claims\.0\.test\.scores\.on: unknown key"),
+        (lambda v: v["tables"][1].pop("metric"), "table 'table2': number and metric go together"),
+        (lambda v: v["tables"][2].update(where="here"), "table 'augmentation': number and where go together"),
+        (lambda v: v["tables"][0]["evaluations"].append("few_shot"), "'table1' is printed and has 2 evaluations"),
+        (lambda v: v["evaluations"].pop("linear"), "table 'table1' names 'linear', which is not under evaluations"),
+        (lambda v: v["tables"][0]["rows"][0]["reported"].pop(), "row 'simclr' reports 10 cells for 11 columns"),
+        (lambda v: v["tables"][0]["rows"][0]["reported"].__setitem__(0, "61.2"), r"reported\.0.*valid"),
+        (lambda v: v["tables"][0].update(baseline="moco"), "baseline 'moco' is not a row"),
+        (lambda v: v["tables"][0]["rows"][5].update(baselines=["moco"]), "baseline 'moco' is not a row"),
+        (lambda v: v["tables"][0]["rows"].append(v["tables"][0]["rows"][0]), "row 'simclr' is given twice"),
+        (lambda v: v["tables"][1].update(number=1), "table 1 is given twice"),
+        (lambda v: v["claims"].append(v["claims"][0]), "claim 'most_cases' is given twice"),
+        (lambda v: v["claims"][0]["test"].update(pairs=[["simclr", "moco"]]), "'moco', which is not a row of table 't"),
+        (lambda v: v["claims"][0]["test"].update(reported=[["moco", "simclr"]]), "'moco', which is not a row of tab"),
+        (lambda v: v["claims"][0]["test"].update(minus=["moco", "simclr"]), "'moco', which is not a row of tab"),
+        (lambda v: v["claims"][0]["test"].update(pairs=[["simclr"]]), r"pairs\.0: .*at least 2"),
+        (lambda v: v["claims"][0]["test"].update(evaluations=["few_shot"]), "no evaluation of table 'table1'"),
+        (lambda v: v["claims"][0]["test"].update(direction="equal"), "direction equal and tolerance"),
+        (lambda v: v["claims"][0].update(tables=["table7"]), "names table 'table7'"),
+        (lambda v: v["claims"][0].update(tables=[]), "'most_cases': a test of scores needs tables"),
+        (lambda v: v["claims"][0].update(test=None), "'most_cases': give either test or untestable"),
+        (lambda v: v["claims"][0].update(quote=""), r"claims\.0\.quote"),
+    ],
+)
+def test_a_wrong_study_is_one_line_with_file_and_key(tmp_path: Path, change: object, words: str) -> None:
+    path = changed(tmp_path, change)
+    with pytest.raises(UserError, match=words) as error:
+        load_study(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["slug: a\nslug: b\n", "slug: [1\n", "a: {b: 1, b: 2}\n"])
+def test_broken_yaml_and_repeated_keys_name_the_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"study\.yaml: .*line \d") as error:
+        load_study(path)
+    assert "\n" not in str(error.value)
+
+
+def test_pairs_that_claims_are_about_are_known() -> None:
+    assert STUDY.mined_pairs() == [
+        "language_clean",
+        "language_generated",
+        "language_group",
+        "language_original",
+        "language_refined",
+        "visual",
+    ]
+
+
+def test_numbers_keep_the_decimals_of_the_print() -> None:
+    cell = STUDY.table("table1").row("lgsimclr_refined").reported[4]
+    assert (cell, type(cell)) == (26, int)
+
+
+def test_every_table_has_rows_of_its_own_recipes_and_baselines_before_the_paper_is_asked() -> None:
+    for table in STUDY.tables:
+        recipes = [row.recipe for row in table.rows]
+        assert None not in recipes
+        assert len(set(recipes)) == len(recipes)
+        assert any(table.baselines_of(row) for row in table.rows)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("")
+    with pytest.raises(UserError, match="top level"):
+        load_study(path)
+
+
+def test_every_study_file_loads_and_is_named_after_its_slug() -> None:
+    studies = {path.stem: load_study(path) for path in FILE.parent.glob("*.yaml")}
+    assert {stem: study.slug for stem, study in studies.items()} == {stem: stem for stem in studies}
+    assert all(isinstance(study, Study) for study in studies.values())
+
+
+def test_loading_a_study_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from vlrepro.tables.study import load_study; load_study(sys.argv[1]);"
+        "print(sorted({'numpy', 'scipy', 'pandas', 'torch', 'snakemake'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(FILE)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
