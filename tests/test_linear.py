@@ -14,9 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
 from vlrepro.errors import UserError
-from vlrepro.evaluation import logistic as module
 from vlrepro.evaluation.linear import LabelledFeatures, LinearProtocol, fit_logistic, linear_probe
+from vlrepro.evaluation.logistic import Path
 from vlrepro.evaluation.metrics import accuracy, mean_per_class_accuracy, per_class_accuracy
+from vlrepro.evaluation.newton import Design
 
 COSTS = [1e-4, 1e-2, 1.0, 1e2, 1e4]
 
@@ -59,6 +60,7 @@ def test_squared_penalty_has_the_optimum_of_scikit_learn(shape):
         assert fit.objectives[i].item() == pytest.approx(ours, rel=1e-9)
         assert np.linalg.norm(fit.weights[i].numpy() - theirs) < 1e-4 * np.linalg.norm(theirs)
         np.testing.assert_allclose(fit.biases[i].numpy(), biases - biases.mean(), atol=2e-3)
+        assert fit.biases[i].sum().abs() < 1e-9
 
 
 @pytest.mark.parametrize("shape", [(60, 4, 3), (12, 20, 3)], ids=["tall", "wide"])
@@ -101,18 +103,28 @@ def test_frobenius_weights_are_zero_exactly_below_the_threshold():
 
 
 @pytest.mark.parametrize("penalty", ["squared", "frobenius"])
-def test_a_batch_is_its_problems_one_by_one(penalty, monkeypatch):
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 0, 3, 1, 2]], ids=["rising", "mixed"])
+def test_a_path_of_costs_is_its_fits_one_by_one(penalty, order):
     features, labels = toy(70, 10, 4, spread=2.0)
-    sizes, minimise = [], module.minimise
-    monkeypatch.setattr(module, "minimise", lambda *given: sizes.append(len(given[1])) or minimise(*given))
-    together = fit_logistic(features, labels, 4, COSTS, penalty, tolerance=1e-10)
-    in_turns = fit_logistic(features, labels, 4, COSTS, penalty, tolerance=1e-10, memory_budget=1)
-    assert sizes == [5, 1, 1, 1, 1, 1]
-    for i, cost in enumerate(COSTS):
+    costs = [COSTS[place] for place in order]
+    together = fit_logistic(features, labels, 4, costs, penalty, tolerance=1e-10)
+    for i, cost in enumerate(costs):
         alone = fit_logistic(features, labels, 4, [cost], penalty, tolerance=1e-10)
-        for other in (alone.weights[0], in_turns.weights[i]):
-            torch.testing.assert_close(together.weights[i], other, rtol=1e-4, atol=1e-4 * other.abs().max().item())
+        largest = alone.weights[0].abs().max().item()
+        torch.testing.assert_close(together.weights[i], alone.weights[0], rtol=1e-4, atol=1e-4 * largest)
         assert together.objectives[i].item() == pytest.approx(alone.objectives[0].item(), rel=1e-9)
+
+
+def test_a_path_starts_near_the_optimum_between_two_that_it_knows():
+    design = Design.of(*toy(150, 8, 4, spread=2.0), 4)
+    path = Path(design, "squared", max_iterations=200, tolerance=1e-9)
+    for cost in (1e-2, 1e-1, 1.0, 10.0):
+        path.at(cost)
+    cold = Path(design, "squared", max_iterations=200, tolerance=1e-9).at(0.3)
+    warm = path.at(0.3)
+    assert warm.iterations < cold.iterations
+    assert warm.objective == pytest.approx(cold.objective, rel=1e-9)
+    assert path.at(0.3) is warm
 
 
 @settings(max_examples=20, deadline=None)
@@ -125,6 +137,17 @@ def test_the_stated_tolerance_is_kept(seed, tolerance, penalty):
     assert (loose.objectives <= tight.objectives * (1 + tolerance) + 1e-14).all()
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1e-3, 1e-5]), st.sampled_from(["squared", "frobenius"]))
+def test_an_estimated_tolerance_is_about_kept(seed, tolerance, penalty):
+    design = Design.of(*toy(60, 12, 4, spread=1.5, seed=seed), 4)
+    loose, tight = Path(design, penalty, 200, tolerance, proven=False), Path(design, penalty, 200, 1e-12)
+    for cost in COSTS:
+        assert loose.at(cost).converged
+        # An estimate: where a large cost lets weights grow without end, it can be far off.
+        assert loose.at(cost).objective <= tight.at(cost).objective * (1 + 100 * tolerance) + 1e-14
+
+
 def test_a_small_cost_still_leaves_the_constant_predictor():
     features, labels = toy(60, 5, 3)
     fit = fit_logistic(features * 1e-3, labels, 3, [1e-6])
@@ -132,24 +155,14 @@ def test_a_small_cost_still_leaves_the_constant_predictor():
     assert np.linalg.norm(fit.weights[0].numpy() - theirs) < 1e-2 * np.linalg.norm(theirs)
 
 
-def test_single_precision_comes_near_the_optimum():
-    features, labels = toy(200, 10, 4, spread=2.0)
-    exact = fit_logistic(features, labels, 4, [1e-2, 1.0, 10.0])
-    single = fit_logistic(features, labels, 4, [1e-2, 1.0, 10.0], precision="float32")
-    assert single.weights.dtype == torch.float32
-    torch.testing.assert_close(single.objectives.double(), exact.objectives, rtol=1e-5, atol=0)
-
-
 def test_an_unfinished_fit_says_so():
     features, labels = toy(60, 5, 3)
     assert not fit_logistic(features, labels, 3, [1e4], max_iterations=1).converged.any()
 
 
-@pytest.mark.parametrize("fine_costs", [0, 5])
-def test_an_unfinished_search_says_so_though_the_refit_is_finished(fine_costs):
+def test_an_unfinished_search_says_so_though_the_refit_is_finished():
     data = LabelledFeatures(10 * torch.eye(3).repeat(20, 1), torch.arange(3).repeat(20))
-    protocol = LinearProtocol(costs=(1e-6, 1e4), fine_costs=fine_costs, max_iterations=2)
-    result = linear_probe(data, data, data, 3, protocol)
+    result = linear_probe(data, data, data, 3, LinearProtocol(max_iterations=2))
     assert result.cost == 1e-6
     assert result.fit.converged.all()
     assert not result.converged
@@ -196,11 +209,12 @@ def test_the_sweep_finds_what_scikit_learn_fits_find(metric):
 
     cost, scores = oracle_search(train, val, score)
     sets = [LabelledFeatures(*data) for data in (train, val, test)]
-    result = linear_probe(*sets, 3, LinearProtocol(metric=metric, search_tolerance=1e-6))
+    result = linear_probe(*sets, 3, LinearProtocol(metric=metric, search_tolerance=1e-8))
     assert result.cost == pytest.approx(cost)
     assert len(result.validation) > 20
-    for (visited, ours), (theirs, expected) in zip(result.validation, sorted(merge_equal(scores).items()), strict=True):
-        assert visited == pytest.approx(theirs)
+    theirs = {round(math.log10(cost), 6): score for cost, score in scores.items()}  # equal up to rounding: one cost
+    for (visited, ours), (decade, expected) in zip(result.validation, sorted(theirs.items()), strict=True):
+        assert math.log10(visited) == pytest.approx(decade, abs=1e-5)
         assert ours == pytest.approx(expected)
     refit = scikit_learn(torch.cat([train[0], val[0]]), torch.cat([train[1], val[1]]), cost)
     assert result.predictions.tolist() == refit.predict(test[0].double().numpy()).tolist()
@@ -212,12 +226,6 @@ def test_the_sweep_finds_what_scikit_learn_fits_find(metric):
     assert not result.cost_on_edge
 
 
-def merge_equal(scores):
-    """Drop costs that are another one up to rounding."""
-    costs = sorted(scores)
-    return {cost: scores[cost] for i, cost in enumerate(costs) if not i or not math.isclose(cost, costs[i - 1])}
-
-
 def test_ties_go_to_the_smallest_cost_and_an_edge_is_reported():
     features = torch.eye(3).repeat(20, 1) * 10
     data = LabelledFeatures(features, torch.arange(3).repeat(20))
@@ -227,17 +235,28 @@ def test_ties_go_to_the_smallest_cost_and_an_edge_is_reported():
     assert result.cost_on_edge
 
 
-def test_a_protocol_without_a_second_search_stops_at_its_costs():
-    sets = [LabelledFeatures(*toy(60, 4, 3, seed=seed)) for seed in range(3)]
-    result = linear_probe(*sets, 3, LinearProtocol(costs=(0.1, 1.0, 10.0), fine_costs=0))
-    assert [cost for cost, _ in result.validation] == [0.1, 1.0, 10.0]
-
-
-def test_the_refit_learns_from_the_validation_set_too():
-    train, val, test = (LabelledFeatures(*toy(40, 5, 3, seed=seed)) for seed in range(3))
-    result = linear_probe(train, val, test, 3, LinearProtocol(costs=(1.0,), fine_costs=0))
+@pytest.mark.parametrize(
+    "protocol", [LinearProtocol(search="grid"), LinearProtocol("accuracy", "frobenius", "bisection")]
+)
+def test_the_published_variants_refit_on_validation_too(protocol):
+    train, val, test = (LabelledFeatures(*toy(60, 5, 3, spread=2.0, seed=seed)) for seed in range(3))
+    result = linear_probe(train, val, test, 3, protocol)
     both = [torch.cat(pair) for pair in ((train.features, val.features), (train.labels, val.labels))]
-    theirs = scikit_learn(*both, 1.0).coef_.T
+    fit = fit_logistic(*both, 3, [result.cost], protocol.penalty)
+    assert torch.equal(result.fit.weights, fit.weights)
+    assert result.validation == sorted(result.validation)
+    assert dict(result.validation)[result.cost] == max(score for _, score in result.validation)
+    assert (
+        result.accuracy
+        == ((test.features.double() @ fit.weights[0] + fit.biases[0]).argmax(1) == test.labels).double().mean()
+    )
+
+
+def test_the_refit_is_that_of_scikit_learn():
+    train, val, test = (LabelledFeatures(*toy(40, 5, 3, spread=2.0, seed=seed)) for seed in range(3))
+    result = linear_probe(train, val, test, 3)
+    both = [torch.cat(pair) for pair in ((train.features, val.features), (train.labels, val.labels))]
+    theirs = scikit_learn(*both, result.cost).coef_.T
     assert np.linalg.norm(result.fit.weights[0].numpy() - theirs) < 1e-2 * np.linalg.norm(theirs)
 
 

@@ -47,6 +47,14 @@ def test_every_case(original, generated, chosen, case):
     assert choose(Candidate(*original), Candidate(*generated)) == (chosen, case)
 
 
+def test_margin():
+    original, generated = Candidate("a cat", 0.25), Candidate("a dog", 0.5)
+    assert choose(original, generated, 0.125) == ("generated", "generated_better")
+    assert choose(original, generated, 0.25) == ("original", "within_margin")
+    assert choose(original, Candidate("a dog", 0.25), 0.25) == ("original", "tie")
+    assert choose(Candidate("", None), generated, 0.9) == ("generated", "original_missing")
+
+
 @given(TEXTS, SCORES, TEXTS, SCORES)
 def test_law(original, first, generated, second):
     chosen, case = choose(Candidate(original, first), Candidate(generated, second))

@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--output", required=True)
     parser.add_argument("--summary", required=True)
     arguments = parser.parse_args()
+    recipe = read_json(arguments.recipe)
     refined = refine(
         read_index(arguments.index),
         read_captions(arguments.original),
@@ -31,10 +32,11 @@ def main() -> None:
         read_scores(arguments.generated_scores),
         arguments.limit,
         Path(arguments.index).parent,
+        recipe.get("margin", 0.0),
     )
     for key in refined.left_out:
         print(f"left out: {key}: neither an original nor a generated caption is usable")
-    write_refined(arguments.output, refined, read_json(arguments.recipe))
+    write_refined(arguments.output, refined, recipe)
     chosen = sum(chosen == "generated" for _, _, chosen in refined.candidates)
     total = {"pictures": refined.cases.total(), "captions": len(refined.usable), "generated_chosen": chosen}
     write_json(arguments.summary, total | {"cases": dict(refined.cases)})

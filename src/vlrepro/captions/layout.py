@@ -100,15 +100,17 @@ class LayoutModel(PreTrainedModel):
         colours = functional.adaptive_avg_pool2d(1 - pictures, _COLOUR_CELLS)
         return torch.cat((edges.flatten(1), colours.flatten(1)), dim=1)
 
-    def forward(self, pixel_values: Tensor, **unused: object) -> BaseModelOutputWithPooling:
-        """One token a picture; other keyword arguments of transformers' vision towers are accepted and ignored."""
+    def recall(self, rows: Tensor) -> BaseModelOutputWithPooling:
+        """What is kept for layouts (B, layout_width), as `forward`'s result: the part of the tower that is fitted."""
         config = self.config
-        with torch.no_grad():  # nothing before the keys is fitted
-            rows = self.layout(pixel_values.float()).to(self.keys.weight.dtype)
-        hidden = self.keys(config.sharpness * rows)
+        hidden = self.keys(config.sharpness * rows.to(self.keys.weight.dtype))
         hidden = hidden.softmax(1) if config.activation == "softmax" else functional.gelu(hidden)
         pooled = self.values(functional.dropout(hidden, config.dropout, self.training))
         return BaseModelOutputWithPooling(last_hidden_state=pooled.unsqueeze(1), pooler_output=pooled)
+
+    def forward(self, pixel_values: Tensor, **unused: object) -> BaseModelOutputWithPooling:
+        """One token a picture; other keyword arguments of transformers' vision towers are accepted and ignored."""
+        return self.recall(self.layout(pixel_values.float()))
 
 
 def oriented_edges(pictures: Tensor, cell: int, orientations: int) -> Tensor:

@@ -2,6 +2,10 @@
 
 *Impact of Language Guidance*, section 4.2: "The caption with the higher CLIP score is retained". The rule for every
 case that the sentence does not cover is in `choose`, and every picture is counted in exactly one case.
+
+A captioner says what looks likeliest, and a scorer that sees alike finds that most fitting, right or wrong; a true
+caption by a person then loses to a false one by the captioner. `margin` answers that: the generated caption must
+score higher by more than the margin. The paper's rule is margin 0.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ CASES = (
     "generated_better",
     "same_caption",
     "tie",
+    "within_margin",
     "generated_missing",
     "generated_repeats",
     "not_scored",
@@ -49,8 +54,8 @@ class Choice(NamedTuple):
     case: str
 
 
-def choose(original: Candidate, generated: Candidate) -> Choice:
-    """Choose between two captions of one picture.
+def choose(original: Candidate, generated: Candidate, margin: float = 0.0) -> Choice:
+    """Choose between two captions of one picture; `margin`, at least 0, is a difference of cosines.
 
     A generated caption that is one word again and again is unusable. In this order:
 
@@ -59,7 +64,8 @@ def choose(original: Candidate, generated: Candidate) -> Choice:
     generated_missing, generated_repeats    only the original is usable: it is chosen
     same_caption        they are the same text: the original
     not_scored          a score is missing or not finite (the scorer could not read the picture, say): the original
-    generated_better    its score is higher: the generated one
+    generated_better    its score is higher by more than the margin: the generated one
+    within_margin       its score is higher, but not by more than the margin: the original
     tie                 equal scores: the original
     original_better     its score is higher: the original
     """
@@ -75,7 +81,8 @@ def choose(original: Candidate, generated: Candidate) -> Choice:
     if any(score is None or not math.isfinite(score) for score in scores):
         return Choice("original", "not_scored")
     if generated.score > original.score:
-        return Choice("generated", "generated_better")
+        enough = generated.score - original.score > margin
+        return Choice("generated", "generated_better") if enough else Choice("original", "within_margin")
     return Choice("original", "tie" if generated.score == original.score else "original_better")
 
 
@@ -103,8 +110,9 @@ def refine(
     generated_scores: Mapping[str, float],
     limit: float,
     place: str | Path,
+    margin: float = 0.0,
 ) -> Refined:
-    """Choose a caption for every row; the mappings are by key and need not be complete.
+    """Choose a caption for every row by `choose`; the mappings are by key and need not be complete.
 
     Raises `UserError` where the captions are of other pictures, or the share of pictures without any caption
     exceeds `limit`; both name `place`.
@@ -115,7 +123,7 @@ def refine(
     for row in rows:
         first = Candidate(_text(original, row.key), original_scores.get(row.key))
         second = Candidate(_text(generated, row.key), generated_scores.get(row.key))
-        chosen, case = choose(first, second)
+        chosen, case = choose(first, second, margin)
         refined.cases[case] += 1
         if chosen:
             refined.usable.append((row, (original if chosen == "original" else generated)[row.key]))

@@ -62,7 +62,7 @@ WEB = {"vague": 0.18, "off_topic": 0.08, "wrong": 0.05, "other_language": 0.05, 
 
 @dataclass(frozen=True)
 class CaptionerOptions:
-    """The captioner: a memory of `views` + 1 views of each picture, and a decoder of `layers` layers.
+    """The captioner: a memory of `views` views of each picture, and a decoder of `layers` layers.
 
     It learns to say a picture's caption and the first `keywords` of its keywords.
     """
@@ -72,7 +72,7 @@ class CaptionerOptions:
     width: int = 128
     layers: int = 1
     keywords: int = 2
-    epochs: int = 30
+    epochs: int = 40
     batch_size: int = 100
     learning_rate: float = 0.003
 
@@ -88,6 +88,7 @@ class ScorerOptions:
     encoder: Mapping[str, Any] = field(default_factory=lambda: MINILM)
     rates: Mapping[str, float] = field(default_factory=lambda: WEB)
     draws: int = 4
+    views: int = 8
     units: int = 512
     width: int = 256
     dropout: float = 0.3
@@ -146,31 +147,31 @@ def _atomic_folder(path: Path) -> Iterator[Path]:
 
 def _captioner(pack: Pack, options: CaptionerOptions, seed: int) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Store layouts of the pictures as the tower's keys, then train what is kept with them and the decoder."""
-    pictures = Pictures(pack, CANVAS)
-    everything = pictures.batch(range(len(pack)))
-    draw = _views(torch_generator(seed, "stand-in captioner", "memory"))
-    views = [everything / 255, *(draw(everything) for _ in range(options.views))]
+    pictures = Pictures(pack, CANVAS).batch(range(len(pack)))
     tower = LayoutModel(
         LayoutConfig(
             image_size=CANVAS,
-            units=len(views) * len(pack),
+            units=options.views * len(pack),
             activation="softmax",
             sharpness=options.sharpness,
             hidden_size=options.width,
         )
     )
-    _store(tower, views)
+    _centre(tower, pictures)
+    _store(tower, _layouts(tower, pictures, options.views, torch_generator(seed, "stand-in captioner", "memory")))
     captions = [described(row, options.keywords) for row in pack.rows]
     tokenizer = word_tokenizer(captions)
     model = VisionEncoderDecoderModel(encoder=tower, decoder=_decoder(tokenizer, options))
     _speaks(model, tokenizer)
     labels = _labels(tokenizer, captions)
-    draw = _views(torch_generator(seed, "stand-in captioner", "views"))
+    rows = _layouts(tower, pictures, options.views, torch_generator(seed, "stand-in captioner", "views"))
+    chooser = torch_generator(seed, "stand-in captioner", "choice")
 
     def loss(positions: Tensor) -> Tensor:
+        view = torch.randint(options.views, (len(positions),), generator=chooser)
         target = labels[positions]  # every place is attended to: what follows the end is left out of the loss
-        mask = torch.ones_like(target)
-        return model(pixel_values=draw(pictures.batch(positions)), labels=target, decoder_attention_mask=mask).loss
+        seen = tower.recall(rows[view, positions])
+        return model(encoder_outputs=seen, labels=target, decoder_attention_mask=torch.ones_like(target)).loss
 
     tower.keys.requires_grad_(False)
     _fit("captioner", model, loss, len(pack), options, 0.0, torch_generator(seed, "stand-in captioner", "order"))
@@ -178,17 +179,39 @@ def _captioner(pack: Pack, options: CaptionerOptions, seed: int) -> tuple[PreTra
 
 
 @torch.no_grad()
-def _store(tower: LayoutModel, views: Sequence[Tensor]) -> None:
-    """Set the tower's keys to the views' layouts; what is kept with a picture starts the same for all its views."""
-    _centre(tower, views[0])
-    tower.keys.weight.copy_(torch.cat([tower.layout(view) for view in views]))
-    kept = torch.randn(tower.config.hidden_size, len(views[0]))
-    tower.values.weight.copy_(kept.repeat(1, len(views)))
+def _centre(tower: LayoutModel, pictures: Tensor) -> None:
+    """Make the tower see how layouts differ from the mean of these uint8 pictures."""
+    tower.mean.copy_(tower.describe(pictures / 255).mean(0))
 
 
 @torch.no_grad()
-def _centre(tower: LayoutModel, pictures: Tensor) -> None:
-    tower.mean.copy_(tower.describe(pictures).mean(0))
+def _layouts(tower: LayoutModel, pictures: Tensor, views: int, generator: torch.Generator) -> Tensor:
+    """Layouts (views, n, layout_width) of uint8 pictures: as they are, then of mildly augmented views of them.
+
+    Layout is what the tower sees, so crops stay near the whole picture.
+    """
+    options = AugmentationOptions(
+        size=CANVAS,
+        scale=(0.75, 1.0),
+        ratio=(0.9, 1.1),
+        flip=0.3,
+        jitter=(0.3, 0.3, 0.4, 0.08),
+        jitter_probability=0.8,
+        grey_probability=0.05,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+    augment = Augment(options)
+    rows = [tower.layout(pictures / 255)]
+    rows += [tower.layout(augment(pictures, generator).clamp(0, 1)) for _ in range(views - 1)]
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def _store(tower: LayoutModel, rows: Tensor) -> None:
+    """Make layouts (views, n, d) the tower's keys; what is kept with a picture starts the same for all its views."""
+    tower.keys.weight.copy_(rows.flatten(0, 1))
+    tower.values.weight.copy_(torch.randn(tower.config.hidden_size, rows.shape[1]).repeat(1, len(rows)))
 
 
 def _decoder(tokenizer: PreTrainedTokenizerFast, options: CaptionerOptions) -> GPT2LMHeadModel:
@@ -248,7 +271,7 @@ def _labels(tokenizer: PreTrainedTokenizerFast, captions: Sequence[str]) -> Tens
 
 def _scorer(pack: Pack, options: ScorerOptions, seed: int) -> tuple[PreTrainedModel, ProcessorMixin]:
     """CLIP's symmetric contrastive loss on views of the pictures and captions as people write them."""
-    pictures = Pictures(pack, CANVAS)
+    pictures = Pictures(pack, CANVAS).batch(range(len(pack)))
     location = locate_encoder(options.encoder)
     tokenizer = AutoTokenizer.from_pretrained(location)
     reader = BertModel.from_pretrained(location, use_safetensors=True).eval()
@@ -265,7 +288,8 @@ def _scorer(pack: Pack, options: ScorerOptions, seed: int) -> tuple[PreTrainedMo
             activation="gelu",
         )
     )
-    _centre(tower, pictures.batch(range(len(pack))) / 255)
+    _centre(tower, pictures)
+    rows = _layouts(tower, pictures, options.views, torch_generator(seed, "stand-in scorer", "views"))
     model = VisionTextDualEncoderModel(vision_model=tower, text_model=reader)
     model.config.projection_dim = options.width
     model.visual_projection = nn.Linear(options.width, options.width, bias=False)
@@ -273,13 +297,13 @@ def _scorer(pack: Pack, options: ScorerOptions, seed: int) -> tuple[PreTrainedMo
     reader.requires_grad_(False)
     with torch.no_grad():
         model.logit_scale.fill_(-math.log(options.temperature)).requires_grad_(False)
-    draw = _views(torch_generator(seed, "stand-in scorer", "views"))
-    chooser = torch_generator(seed, "stand-in scorer", "texts")
+    chooser = torch_generator(seed, "stand-in scorer", "choice")
 
     def loss(positions: Tensor) -> Tensor:
-        seen = model.visual_projection(tower(draw(pictures.batch(positions))).pooler_output)
-        draw_of = torch.randint(options.draws, (len(positions),), generator=chooser)
-        said = model.text_projection(read[draw_of, positions])
+        view = torch.randint(options.views, (len(positions),), generator=chooser)
+        draw = torch.randint(options.draws, (len(positions),), generator=chooser)
+        seen = model.visual_projection(tower.recall(rows[view, positions]).pooler_output)
+        said = model.text_projection(read[draw, positions])
         return contrast(functional.normalize(seen, dim=1), functional.normalize(said, dim=1), options.temperature)
 
     order = torch_generator(seed, "stand-in scorer", "order")
@@ -306,23 +330,6 @@ def contrast(seen: Tensor, said: Tensor, temperature: float) -> Tensor:
     scores = seen @ said.T / temperature
     targets = torch.arange(len(scores))
     return (functional.cross_entropy(scores, targets) + functional.cross_entropy(scores.T, targets)) / 2
-
-
-def _views(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """Mild augmentation, pictures uint8 to views in [0, 1]: layout is what the tower sees, so it must stay."""
-    options = AugmentationOptions(
-        size=CANVAS,
-        scale=(0.75, 1.0),
-        ratio=(0.9, 1.1),
-        flip=0.3,
-        jitter=(0.3, 0.3, 0.4, 0.08),
-        jitter_probability=0.8,
-        grey_probability=0.05,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-    )
-    augment = Augment(options)
-    return lambda pictures: augment(pictures, generator).clamp(0, 1)
 
 
 def _image_processor() -> ViTImageProcessor:

@@ -27,7 +27,7 @@ class LinearConfig(Strict):
     penalty: Literal["squared", "frobenius"] = "squared"
     search: Literal["window", "bisection", "grid"] = "window"
     max_iterations: Positive = 200
-    search_tolerance: float = Field(1e-4, gt=0)
+    search_tolerance: float = Field(1e-5, gt=0)
     tolerance: float = Field(1e-6, gt=0)
 
 

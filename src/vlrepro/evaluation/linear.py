@@ -37,7 +37,7 @@ class LinearProtocol:
     penalty: Penalty = "squared"
     search: Literal["window", "bisection", "grid"] = "window"
     max_iterations: int = 200
-    search_tolerance: float = 1e-4
+    search_tolerance: float = 1e-5
     tolerance: float = 1e-6
 
 

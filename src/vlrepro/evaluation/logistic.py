@@ -83,7 +83,7 @@ def fit_logistic(
     biases = torch.stack([solution.weights[:, -1] for solution in solutions]) - path.design.mean @ weights
     return LogisticFit(
         weights,
-        biases,
+        biases - biases.mean(1, keepdim=True),  # equal shifts of all classes mean nothing
         torch.tensor([solution.objective for solution in solutions], dtype=torch.float64),
         torch.tensor([solution.converged for solution in solutions]),
         max(solution.iterations for solution in solutions),

@@ -115,9 +115,9 @@ class Problem:
     def minimise(self, start: Tensor, max_iterations: int, tolerance: float, proven: bool = True) -> Solution:
         """Newton's method from weights `start` (k, r + 1), not 0 under the un-squared norm.
 
-        `proven`: end at the bound that `fit_logistic` describes. Otherwise already after a full Newton step for which
-        half the squared decrement (Boyd and Vandenberghe, "Convex Optimization", section 9.5.1) predicted a gain within
-        the tolerance: an estimate of the distance that was left before that step.
+        `proven`: end at the bound that `fit_logistic` describes. Otherwise already after a full and nearly exact Newton
+        step for which half the squared decrement (Boyd and Vandenberghe, "Convex Optimization", section 9.5.1)
+        predicted a gain within the tolerance: an estimate of the distance that was left before that step.
         """
         weights, log_p = start, self.log_probabilities(start)
         objective = self.design.cross_entropy(log_p) + self.penalty_at(weight_norm(start))
@@ -128,11 +128,11 @@ class Problem:
                 return Solution(weights, objective, True, iterations)
             if iterations == max_iterations:
                 break
-            direction = point.newton_direction(0.0 if proven else _SPARE * goal)
+            direction, left = point.newton_direction(0.0 if proven else _SPARE * goal)
             decrement = -_dot(point.gradient, direction) / 2
             step, log_p, reached = point.line_search(direction, log_p, decrement)
             weights, gain, objective = weights + step * direction, objective - reached, reached
-            if not proven and step == 1 and 0 <= decrement <= goal:
+            if not proven and step == 1 and 0 <= decrement <= goal and left <= _SPARE * goal:
                 return Solution(weights, objective, True, iterations + 1)
             if gain <= _ROUNDING * objective:
                 done = 0 < decrement <= max(tolerance, _ROUNDING) * objective
@@ -203,8 +203,11 @@ class _Point:
             product -= self.ridge * _dot(self.radial, direction) * self.radial
         return product
 
-    def newton_direction(self, spare: float) -> Tensor:
-        """The Newton direction (k, r + 1), the more exactly the nearer the optimum is, up to an energy of `spare`."""
+    def newton_direction(self, spare: float) -> tuple[Tensor, float]:
+        """The Newton direction (k, r + 1), the more exactly the nearer the optimum is, and the energy left to solve.
+
+        An energy of `spare` is left alone.
+        """
         direction, residual, search = torch.zeros_like(self.gradient), -self.gradient, -self.inverse * self.gradient
         energy = _dot(residual, search)
         goal = max(energy * min(max(energy / self.objective, 1e-4), 0.25), spare)
@@ -220,7 +223,7 @@ class _Point:
             if energy <= goal:
                 break
             search = search.mul_(energy / previous).add_(steepest)
-        return direction
+        return direction, energy
 
     def line_search(self, direction: Tensor, log_p: Tensor, decrement: float) -> tuple[float, Tensor, float]:
         """Halve the step from 1 until the decrease suffices: step, log-probabilities and objective there.

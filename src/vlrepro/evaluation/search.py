@@ -35,14 +35,15 @@ def bisection(score: Score) -> float:
     The second stage scores the costs at the quarters of an interval and goes on with the half around the best of them:
     the left, the right, or the middle one, in this order where they are equally good.
     """
-    coarse = {step: score(_cost(step)) for step in _COARSE}
-    centre = _first_best(coarse)
-    scores, steps = {centre: coarse[centre]}, _window(centre)
+    known = {step: score(_cost(step)) for step in _COARSE}
+    centre = _first_best(known)
+    scores, steps = {centre: known[centre]}, _window(centre)
     while len(steps) > 1:
         quarter, half, last = len(steps) // 4, len(steps) // 2, -len(steps) // 4  # rounded down: last of 29 is -8
         for step in (steps[quarter], steps[half], steps[last]):
-            if step not in scores:
-                scores[step] = score(_cost(step))
+            if step not in known:
+                known[step] = score(_cost(step))
+            scores[step] = known[step]
         best = max(scores[steps[place]] for place in (quarter, half, last))
         if best == scores[steps[quarter]]:
             steps = steps[:half]
