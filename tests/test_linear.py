@@ -137,15 +137,17 @@ def test_the_stated_tolerance_is_kept(seed, tolerance, penalty):
     assert (loose.objectives <= tight.objectives * (1 + tolerance) + 1e-14).all()
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([1e-3, 1e-5]), st.sampled_from(["squared", "frobenius"]))
-def test_an_estimated_tolerance_is_about_kept(seed, tolerance, penalty):
-    design = Design.of(*toy(60, 12, 4, spread=1.5, seed=seed), 4)
-    loose, tight = Path(design, penalty, 200, tolerance, proven=False), Path(design, penalty, 200, 1e-12)
-    for cost in COSTS:
-        assert loose.at(cost).converged
-        # An estimate: where a large cost lets weights grow without end, it can be far off.
-        assert loose.at(cost).objective <= tight.at(cost).objective * (1 + 100 * tolerance) + 1e-14
+@pytest.mark.parametrize("penalty", ["squared", "frobenius"])
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-5])
+def test_an_estimated_tolerance_is_mostly_kept(tolerance, penalty):
+    excess = []
+    for seed in range(8):
+        design = Design.of(*toy(60, 12, 4, spread=1.5, seed=seed), 4)
+        loose, tight = Path(design, penalty, 200, tolerance, proven=False), Path(design, penalty, 200, 1e-12)
+        assert all(loose.at(cost).converged for cost in COSTS)
+        excess += [loose.at(cost).objective / tight.at(cost).objective - 1 for cost in COSTS]
+    assert np.quantile(excess, 0.95) < tolerance
+    assert max(excess) > 1e-11  # the bound is not what ends these fits
 
 
 def test_a_small_cost_still_leaves_the_constant_predictor():

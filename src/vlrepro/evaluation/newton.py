@@ -22,6 +22,7 @@ _INNER_STEPS = 500  # conjugate-gradient steps for a Newton direction: a directi
 _HALVINGS = 50
 _SUFFICIENT = 1e-4  # Armijo's constant
 _SPARE = 0.01  # share of the tolerance that an unproven fit's last direction may leave unsolved
+_REDUCED = 0.01  # to what share of itself the energy is reduced before `_SPARE` counts
 _ROUNDING = 16 * torch.finfo(torch.float64).eps  # relative change of an objective that is no more than rounding
 
 
@@ -206,11 +207,12 @@ class _Point:
     def newton_direction(self, spare: float) -> tuple[Tensor, float]:
         """The Newton direction (k, r + 1), the more exactly the nearer the optimum is, and the energy left to solve.
 
-        An energy of `spare` is left alone.
+        Solving may end at an energy of `spare`. The energy is as the preconditioner sees it, which is too little along
+        flat directions: hence it is always reduced by much as well.
         """
         direction, residual, search = torch.zeros_like(self.gradient), -self.gradient, -self.inverse * self.gradient
         energy = _dot(residual, search)
-        goal = max(energy * min(max(energy / self.objective, 1e-4), 0.25), spare)
+        goal = max(energy * min(max(energy / self.objective, 1e-4), 0.25), min(spare, _REDUCED * energy))
         for _ in range(_INNER_STEPS):
             image = self.times(search)
             bend = _dot(search, image)
