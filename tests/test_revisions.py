@@ -122,7 +122,9 @@ def encoding():
 def stand_in(kind):
     """A stand-in that learnt the drawn shapes."""
     folder = Path(tempfile.mkdtemp()) / kind
-    options = {"captioner": {"views": 1, "epochs": 40, "batch_size": 16}, "scorer": {"epochs": 2, "batch_size": 32}}[kind]
+    options = {"captioner": {"views": 1, "epochs": 40, "batch_size": 16}, "scorer": {"epochs": 2, "batch_size": 32}}[
+        kind
+    ]
     train_stand_in({"kind": kind, "seed": 0, "threads": 1, "options": options}, pack(), folder)
     return folder
 
