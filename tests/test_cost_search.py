@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlrepro.evaluation.search import SEARCHES, bisection, grid, window
@@ -61,6 +61,7 @@ def test_bisection_takes_the_first_visited_of_equal_costs():
 
 
 @pytest.mark.parametrize("search", [window, bisection])
+@settings(deadline=None)
 @given(peak=st.integers(-42, 42), slopes=st.tuples(st.floats(0.5, 2), st.floats(0.5, 2)))
 def test_a_single_peak_is_found(search, peak, slopes):
     def score(cost):
@@ -74,6 +75,7 @@ def test_a_single_peak_is_found(search, peak, slopes):
     assert len(seen) <= {window: 33, bisection: 19}[search]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=85, max_size=85))
 def test_the_window_is_a_superset_of_the_bisection(values):
     scores = dict(zip(range(-42, 43), values, strict=True))

@@ -14,10 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
 from vlrepro.errors import UserError
+from vlrepro.evaluation.design import Design
 from vlrepro.evaluation.linear import LabelledFeatures, LinearProtocol, fit_logistic, linear_probe
 from vlrepro.evaluation.logistic import Path
 from vlrepro.evaluation.metrics import accuracy, mean_per_class_accuracy, per_class_accuracy
-from vlrepro.evaluation.newton import Design
 
 COSTS = [1e-4, 1e-2, 1.0, 1e2, 1e4]
 
@@ -147,6 +147,8 @@ def test_an_estimated_tolerance_is_mostly_kept(tolerance, penalty):
         assert all(loose.at(cost).converged for cost in COSTS)
         excess += [loose.at(cost).objective / tight.at(cost).objective - 1 for cost in COSTS]
     assert np.quantile(excess, 0.95) < tolerance
+    # At the last cost, 1e4, classes separate and the estimate can be far off; below, where the penalty binds, it holds.
+    assert all(value < tolerance for number, value in enumerate(excess) if number % len(COSTS) < len(COSTS) - 1)
     assert max(excess) > 1e-11  # the bound is not what ends these fits
 
 
@@ -302,6 +304,7 @@ def test_scores_of_an_unbalanced_toy():
     assert mean_per_class_accuracy(predictions, labels, 4) == pytest.approx((5 / 6 + 1 / 2 + 0) / 3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true", "ignore:A single label was found")
 def test_mean_per_class_accuracy_is_balanced_accuracy(pairs):

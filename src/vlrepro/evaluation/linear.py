@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vlrepro.evaluation.design import Design
 from vlrepro.evaluation.logistic import (
     LabelledFeatures,
     LogisticFit,
@@ -17,12 +18,12 @@ from vlrepro.evaluation.logistic import (
     fit_logistic,
 )
 from vlrepro.evaluation.metrics import accuracy, mean_per_class_accuracy
-from vlrepro.evaluation.newton import Design, Penalty
+from vlrepro.evaluation.newton import Penalty
 from vlrepro.evaluation.search import SEARCHES
 
 __all__ = ["LabelledFeatures", "LinearProtocol", "LinearResult", "LogisticFit", "fit_logistic", "linear_probe"]
 
-REVISION = 2  # of the whole probe: also of search.py, logistic.py and newton.py
+REVISION = 3  # of the whole probe: also of search.py, logistic.py, newton.py and design.py
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class LinearProtocol:
     """How the cost is searched and the probe fitted.
 
     `metric` decides between costs. `search` is one of `search.py`. The fits of the search end at `search_tolerance`, an
-    estimate, the refit that is scored at `tolerance`, a bound (`fit_logistic`).
+    estimate that can be far off at a cost so large that the classes separate; the refit that is scored ends at
+    `tolerance`, a bound (`fit_logistic`).
     """
 
     metric: Literal["accuracy", "mean_per_class"] = "accuracy"

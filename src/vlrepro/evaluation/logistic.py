@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from vlrepro.errors import UserError
-from vlrepro.evaluation.newton import Design, Penalty, Problem, Solution, weight_norm
+from vlrepro.evaluation.design import Design
+from vlrepro.evaluation.newton import Penalty, Problem, Solution, weight_norm
 
 _NEAREST = 4  # optima that a polynomial goes through
 

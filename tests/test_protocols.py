@@ -1,0 +1,148 @@
+"""What a metrics file holds: each kind of protocol on a set, and the scripts that extract and evaluate."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import shape_pictures
+from safetensors.torch import load_file, save_file
+
+from vlrepro.data.pack import write_pack
+from vlrepro.evaluation.features import load_backbone
+from vlrepro.evaluation.few_shot import FewShotProtocol, draw_episodes, few_shot
+from vlrepro.evaluation.linear import LabelledFeatures, LinearProtocol, linear_probe
+from vlrepro.evaluation.protocols import SCORERS
+from vlrepro.evaluation.sets import EvaluationSet
+from vlrepro.files import digest_of, read_json, write_json
+from vlrepro.models.backbones import build_backbone
+
+SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
+PROTOCOLS = {
+    "linear": {"kind": "linear"},
+    "linear_lgssl": {"kind": "linear", "penalty": "frobenius", "search": "bisection"},
+    "few": {"kind": "few_shot", "ways": 2, "shots": 3, "queries": 2, "episodes": 30},
+}
+
+
+@pytest.fixture
+def data():
+    """A set of 3 unequal classes, and features (160, 6) of its pictures in the index's mixed order."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.multinomial(torch.tensor([0.5, 0.3, 0.2]), 160, replacement=True, generator=generator)
+    order = torch.randperm(160, generator=generator)
+    positions = dict(zip(("train", "val", "test"), order.split([80, 30, 50]), strict=True))
+    features = 0.8 * torch.eye(6)[labels] + 0.5 * torch.randn(160, 6, generator=generator)
+    return EvaluationSet(("a", "b", "c"), positions, {name: labels[at] for name, at in positions.items()}), features
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mean_per_class"])
+def test_linear_scores_are_those_of_the_probe(data, metric):
+    data, features = data
+    scored = SCORERS["linear"]("toy", data, features, {"search": "grid"}, metric)
+    parts = [LabelledFeatures(features[data.positions[name]], data.labels[name]) for name in ("train", "val", "test")]
+    result = linear_probe(*parts, 3, LinearProtocol(metric=metric, search="grid"))
+    assert scored["score"] == scored[metric] == getattr(result, metric)
+    assert scored["accuracy"] != scored["mean_per_class"]
+    assert scored["cost"] == result.cost
+    assert scored["converged"] is True
+    assert sum(scored["examples"]) / 50 == pytest.approx(scored["accuracy"])
+    assert scored["labels"] == data.labels["test"].tolist()
+    assert scored["chance"] == pytest.approx(1 / 3)
+
+
+def test_few_shot_scores_are_those_of_the_episodes(data):
+    data, features = data
+    options = {"ways": 3, "shots": 2, "queries": 4, "episodes": 25, "pool": "all", "centre": False}
+    scored = SCORERS["few_shot"]("toy", data, features, options, "accuracy")
+    protocol = FewShotProtocol(**options)
+    episodes = draw_episodes(data.labels["train"], data.labels["test"], protocol, "toy")
+    result = few_shot(features[data.positions["train"]], features[data.positions["test"]], episodes, protocol)
+    assert scored["score"] == scored["accuracy"] == result.accuracy
+    assert len(scored["examples"]) == 25
+    assert sum(scored["examples"]) / 25 == pytest.approx(result.accuracy, abs=1e-6)
+    assert scored["chance"] == pytest.approx(1 / 3)
+
+
+def run_script(name, monkeypatch, **options):
+    arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    try:
+        runpy.run_path(str(SCRIPTS / name))
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def site(tmp_path, recipe, monkeypatch):
+    """A folder with a labelled pack, a run's recipe and weights, an evaluation's recipe and extracted features."""
+    write_pack(tmp_path / "data/shapes-1", shape_pictures(96, labelled=True))
+    torch.manual_seed(0)
+    save_file(build_backbone("resnet_small", width=4).state_dict(), tmp_path / "model.safetensors")
+    write_json(tmp_path / "run.json", recipe)
+    sets = {
+        "shapes": {"pack": "shapes-1", "metric": "mean_per_class"},
+        "again": {"pack": "shapes-1", "metric": "accuracy"},
+    }
+    pictures = recipe["pictures"]
+    evaluation = {"sets": sets, "protocols": PROTOCOLS, "pictures": pictures, "threads": 1, "revisions": {}}
+    write_json(tmp_path / "evaluation.json", evaluation)
+    monkeypatch.chdir(tmp_path)
+    run_script(
+        "extract_features.py",
+        monkeypatch,
+        recipe="run.json",
+        evaluation="evaluation.json",
+        model="model.safetensors",
+        data="data",
+        output="features.safetensors",
+    )
+    return tmp_path
+
+
+def evaluate(monkeypatch, output="metrics.json"):
+    names = {"recipe": "evaluation.json", "run": "simclr-seed0-12345678", "features": "features.safetensors"}
+    run_script("evaluate.py", monkeypatch, **names, data="data", output=output)
+    return read_json(output)
+
+
+def test_one_metrics_file_holds_all_protocols_on_all_sets(site, recipe, monkeypatch):
+    metrics = evaluate(monkeypatch)
+    assert metrics["run"] == "simclr-seed0-12345678"
+    assert metrics["evaluation"] == digest_of(read_json("evaluation.json"))
+    model = load_backbone(recipe, "model.safetensors")
+    assert metrics["backbone"] == {"parameters": sum(p.numel() for p in model.parameters()), "feature_width": 32}
+    assert {name: entry["kind"] for name, entry in metrics["protocols"].items()} == {
+        name: options["kind"] for name, options in PROTOCOLS.items()
+    }
+    for name, entry in metrics["protocols"].items():
+        assert entry["seconds"] >= 0
+        assert list(entry["sets"]) == ["again", "shapes"]
+        for scored in entry["sets"].values():
+            assert 0 <= scored["score"] <= 1
+            assert (scored["classes"], scored["test_pictures"]) == (2, 24)
+            assert len(scored["examples"]) == (30 if name == "few" else 24)
+        assert entry["sets"]["shapes"]["metric"] == "mean_per_class"
+    assert metrics["protocols"]["linear"]["sets"]["shapes"]["labels"].count(0) == 12
+
+
+def test_evaluations_are_the_same_twice_but_for_the_clock(site, monkeypatch):
+    def timeless(metrics):
+        for entry in metrics["protocols"].values():
+            del entry["seconds"]
+        return json.dumps(metrics, sort_keys=True)
+
+    assert timeless(evaluate(monkeypatch)) == timeless(evaluate(monkeypatch, "again.json"))
+
+
+def test_features_of_another_index_are_refused(site, monkeypatch, capsys):
+    features = load_file("features.safetensors")
+    about = {"parameters": "1", "feature_width": "32"}
+    save_file({name: rows[:-1].clone() for name, rows in features.items()}, "features.safetensors", metadata=about)
+    with pytest.raises(SystemExit):
+        evaluate(monkeypatch)
+    assert "95 rows for 96" in capsys.readouterr().err
