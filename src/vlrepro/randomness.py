@@ -32,3 +32,14 @@ def numpy_generator(*parts: int | str) -> np.random.Generator:
     import numpy as np
 
     return np.random.default_rng(key(*parts))
+
+
+def fix_kernels(threads: int) -> None:
+    """Make this process's torch operations give the same bits every time, on `threads` CPU threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    # That also fills every new tensor before it is written, a tenth of a small network's time. It shows reads of memory
+    # that nothing wrote, and two runs with the same bits (a test) show them as well.
+    torch.utils.deterministic.fill_uninitialized_memory = False

@@ -22,7 +22,7 @@ from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, digest_of, write_text
 from vlrepro.frameworks import Batch, build_framework
 from vlrepro.models.backbones import build_backbone
-from vlrepro.randomness import key
+from vlrepro.randomness import fix_kernels, key
 from vlrepro.training.schedule import learning_rate
 from vlrepro.training.state import StateFolder
 from vlrepro.training.views import Views, read_pairs, read_texts
@@ -60,8 +60,7 @@ def train(
         UserError: the data allow fewer steps than the recipe asks for, a file is unusable, or the loss is not
             finite (the state of the last checkpoint is kept).
     """
-    torch.set_num_threads(recipe["threads"])
-    torch.use_deterministic_algorithms(True)
+    fix_kernels(recipe["threads"])
     device = distributed.start()
     try:
         trainer = Trainer(recipe, files, StateFolder(state, digest_of(dict(recipe))), device, name)

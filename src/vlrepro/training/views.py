@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -75,9 +76,7 @@ class Views:
         own = self.pictures.batch(source)
         lone = len(self.augments) == 1 or torch.equal(source, neighbour)
         other = own if lone else self.pictures.batch(neighbour)
-        views = tuple(
-            self._augmented(number, other if number == 1 else own, mine, step) for number in range(len(self.augments))
-        )
+        views = self._augmented([other if number == 1 else own for number in range(len(self.augments))], mine, step)
         return Batch(views, None if self.texts is None else self.texts[source], step)
 
     def _neighbours(self, chosen: Tensor, step: int) -> Tensor:
@@ -90,10 +89,22 @@ class Views:
         ranks = (share * (neighbours >= 0).sum(1)).long()
         return neighbours.gather(1, ranks[:, None])[:, 0]
 
-    def _augmented(self, number: int, images: Tensor, mine: slice, step: int) -> Tensor:
-        augment, generator = self.augments[number], torch_generator(self.seed, step, 0, f"view {number}")
-        joint = augment.draw(self.batch_size, images.shape[-1], generator)
-        return augment.apply(images, AugmentParameters(*(values[mine] for values in joint)))
+    def _augmented(self, images: Sequence[Tensor], mine: slice, step: int) -> tuple[Tensor, ...]:
+        """Each view's images augmented; neighbouring views of one augmentation in one call."""
+        views: list[Tensor] = []
+        for _, alike in groupby(range(len(images)), key=lambda number: self.augments[number].options):
+            numbers = list(alike)
+            drawn = [self._drawn(number, images[number].shape[-1], step) for number in numbers]
+            parameters = AugmentParameters(
+                *(torch.cat([part[mine] for part in parts]) for parts in zip(*drawn, strict=True))
+            )
+            together = torch.cat([images[number] for number in numbers])
+            views += self.augments[numbers[0]].apply(together, parameters).chunk(len(numbers))
+        return tuple(views)
+
+    def _drawn(self, number: int, canvas: int, step: int) -> AugmentParameters:
+        generator = torch_generator(self.seed, step, 0, f"view {number}")
+        return self.augments[number].draw(self.batch_size, canvas, generator)
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
