@@ -1,4 +1,4 @@
-"""What a metrics file holds: each kind of protocol on a set, and the scripts that extract and evaluate."""
+"""What a metrics file holds: each kind of protocol on a set, and the script that extracts features and scores them."""
 
 import json
 import runpy
@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import shape_pictures
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from vlrepro.data.pack import write_pack
-from vlrepro.evaluation.features import load_backbone
+from vlrepro.data.loader import Pictures
+from vlrepro.data.pack import Pack, write_pack
+from vlrepro.evaluation.features import extract, load_backbone
 from vlrepro.evaluation.few_shot import FewShotProtocol, draw_episodes, few_shot
 from vlrepro.evaluation.linear import LabelledFeatures, LinearProtocol, linear_probe
 from vlrepro.evaluation.protocols import SCORERS
-from vlrepro.evaluation.sets import EvaluationSet
+from vlrepro.evaluation.sets import EvaluationSet, evaluation_set
 from vlrepro.files import digest_of, read_json, write_json
 from vlrepro.models.backbones import build_backbone
 
@@ -69,17 +70,17 @@ def test_few_shot_scores_are_those_of_the_episodes(data):
 def run_script(name, monkeypatch, **options):
     arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
     monkeypatch.setattr(sys, "argv", [name, *arguments])
-    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    mode, threads = torch.get_deterministic_debug_mode(), torch.get_num_threads()
     try:
         runpy.run_path(str(SCRIPTS / name))
     finally:
-        torch.use_deterministic_algorithms(deterministic)
+        torch.set_deterministic_debug_mode(mode)
         torch.set_num_threads(threads)
 
 
 @pytest.fixture
 def site(tmp_path, recipe, monkeypatch):
-    """A folder with a labelled pack, a run's recipe and weights, an evaluation's recipe and extracted features."""
+    """A folder with a labelled pack, a run's recipe and weights and an evaluation's recipe."""
     write_pack(tmp_path / "data/shapes-1", shape_pictures(96, labelled=True))
     torch.manual_seed(0)
     save_file(build_backbone("resnet_small", width=4).state_dict(), tmp_path / "model.safetensors")
@@ -92,28 +93,21 @@ def site(tmp_path, recipe, monkeypatch):
     evaluation = {"sets": sets, "protocols": PROTOCOLS, "pictures": pictures, "threads": 1, "revisions": {}}
     write_json(tmp_path / "evaluation.json", evaluation)
     monkeypatch.chdir(tmp_path)
-    run_script(
-        "extract_features.py",
-        monkeypatch,
-        recipe="run.json",
-        evaluation="evaluation.json",
-        model="model.safetensors",
-        data="data",
-        output="features.safetensors",
-    )
     return tmp_path
 
 
 def evaluate(monkeypatch, output="metrics.json"):
-    names = {"recipe": "evaluation.json", "run": "simclr-seed0-12345678", "features": "features.safetensors"}
-    run_script("evaluate.py", monkeypatch, **names, data="data", output=output)
+    names = {"run": "simclr-seed0-12345678", "recipe": "run.json", "model": "model.safetensors"}
+    run_script("evaluate.py", monkeypatch, **names, evaluation="evaluation.json", data="data", output=output)
     return read_json(output)
 
 
 def test_one_metrics_file_holds_all_protocols_on_all_sets(site, recipe, monkeypatch):
     metrics = evaluate(monkeypatch)
     assert metrics["run"] == "simclr-seed0-12345678"
+    assert metrics["recipe"] == digest_of(recipe)
     assert metrics["evaluation"] == digest_of(read_json("evaluation.json"))
+    assert metrics["feature_seconds"] >= 0
     model = load_backbone(recipe, "model.safetensors")
     assert metrics["backbone"] == {"parameters": sum(p.numel() for p in model.parameters()), "feature_width": 32}
     assert {name: entry["kind"] for name, entry in metrics["protocols"].items()} == {
@@ -132,6 +126,7 @@ def test_one_metrics_file_holds_all_protocols_on_all_sets(site, recipe, monkeypa
 
 def test_evaluations_are_the_same_twice_but_for_the_clock(site, monkeypatch):
     def timeless(metrics):
+        del metrics["feature_seconds"]
         for entry in metrics["protocols"].values():
             del entry["seconds"]
         return json.dumps(metrics, sort_keys=True)
@@ -139,10 +134,21 @@ def test_evaluations_are_the_same_twice_but_for_the_clock(site, monkeypatch):
     assert timeless(evaluate(monkeypatch)) == timeless(evaluate(monkeypatch, "again.json"))
 
 
-def test_features_of_another_index_are_refused(site, monkeypatch, capsys):
-    features = load_file("features.safetensors")
-    about = {"parameters": "1", "feature_width": "32"}
-    save_file({name: rows[:-1].clone() for name, rows in features.items()}, "features.safetensors", metadata=about)
+def test_what_is_scored_are_the_features_of_the_run(site, recipe, monkeypatch):
+    pack = Pack("data/shapes-1")
+    features = extract(load_backbone(recipe, "model.safetensors"), Pictures(pack, 24), recipe["pictures"])
+    data = evaluation_set(pack.rows, "shapes")
+    metrics = evaluate(monkeypatch)
+    for name, protocol in PROTOCOLS.items():
+        options = {key: value for key, value in protocol.items() if key != "kind"}
+        expected = SCORERS[protocol["kind"]]("shapes", data, features, options, "mean_per_class")
+        scored = metrics["protocols"][name]["sets"]["shapes"]
+        assert {key: scored[key] for key in expected} == expected
+
+
+def test_weights_of_another_recipe_are_refused(site, recipe, monkeypatch, capsys):
+    write_json("run.json", recipe | {"backbone": {"name": "resnet_small", "width": 8}})
     with pytest.raises(SystemExit):
         evaluate(monkeypatch)
-    assert "95 rows for 96" in capsys.readouterr().err
+    assert "not the weights of this recipe" in capsys.readouterr().err
+    assert not Path("metrics.json").exists()

@@ -44,8 +44,7 @@ wildcard_constraints:
     embeddings=r"[a-z0-9_]+-[0-9a-f]{8}",
     pairs=r"[a-z0-9_]+-[0-9a-f]{8}",
     run=r"[a-z0-9_]+-seed[0-9]+-[0-9a-f]{8}",
-    features=r"features-[a-z0-9_]+-[0-9a-f]{8}",
-    evaluation="|".join(key for key, entry in PLAN.evaluations.items() if entry.suite != "features"),
+    evaluation=r"[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{8}",
     study="|".join(STUDIES),
     table=r"[a-z][a-z0-9_]*",
 

@@ -1,4 +1,4 @@
-"""Score a run's features on every set of a group under every protocol of a suite; write one metrics file."""
+"""Score a run's frozen features on every set of a group under every protocol of a suite; write one metrics file."""
 
 import argparse
 import time
@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy
 import torch
-from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlrepro import __version__
-from vlrepro.data.pack import read_index
-from vlrepro.errors import UserError, run_command
+from vlrepro.data.loader import Pictures
+from vlrepro.data.pack import INDEX, Pack
+from vlrepro.errors import run_command
+from vlrepro.evaluation.features import extract, load_backbone
 from vlrepro.evaluation.protocols import SCORERS
 from vlrepro.evaluation.sets import EvaluationSet, evaluation_set
 from vlrepro.files import digest_of, read_json, write_json
@@ -22,42 +23,50 @@ Loaded = dict[str, tuple[EvaluationSet, Tensor]]
 
 
 def main() -> None:
-    """Parse the arguments, score, write."""
+    """Parse the arguments, extract, score, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", required=True, help="the evaluation's recipe")
-    parser.add_argument("--run", required=True)
-    parser.add_argument("--features", required=True)
+    parser.add_argument("--run", required=True, help="the run's id")
+    parser.add_argument("--recipe", required=True, help="the run's recipe")
+    parser.add_argument("--model", required=True, help="the run's weights")
+    parser.add_argument("--evaluation", required=True, help="the evaluation's recipe: which sets and protocols")
     parser.add_argument("--data", default="results/data", help="folder of the packs")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
-    recipe = read_json(arguments.recipe)
-    torch.set_num_threads(recipe["threads"])
-    torch.use_deterministic_algorithms(True)
-    with safe_open(arguments.features, "pt") as stored:
-        about = stored.metadata()
-        loaded = {
-            name: _load(name, stored.get_tensor(name), Path(arguments.data) / entry["pack"], arguments.features)
-            for name, entry in recipe["sets"].items()
-        }
+    recipe, evaluation = read_json(arguments.recipe), read_json(arguments.evaluation)
+    torch.set_num_threads(evaluation["threads"])
+    torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` imports the compiler: a second
+    model = load_backbone(recipe, arguments.model)
+    start = time.monotonic()
+    loaded = {
+        name: _load(name, model, Path(arguments.data) / entry["pack"], evaluation)
+        for name, entry in evaluation["sets"].items()
+    }
     metrics = {
         "run": arguments.run,
-        "evaluation": digest_of(recipe),
-        "backbone": {key: int(about[key]) for key in ("parameters", "feature_width")},
+        "recipe": digest_of(recipe),
+        "evaluation": digest_of(evaluation),
+        "backbone": {
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "feature_width": model.feature_width,
+        },
+        "feature_seconds": round(time.monotonic() - start, 2),
         "protocols": {
-            name: _score(name, protocol, recipe["sets"], loaded) for name, protocol in recipe["protocols"].items()
+            name: _score(name, protocol, evaluation["sets"], loaded)
+            for name, protocol in evaluation["protocols"].items()
         },
         "versions": {"vlrepro": __version__, "torch": torch.__version__, "numpy": numpy.__version__},
     }
     write_json(arguments.output, metrics, indent=None)
 
 
-def _load(name: str, features: Tensor, pack: Path, place: str) -> tuple[EvaluationSet, Tensor]:
+def _load(name: str, model: nn.Module, folder: Path, evaluation: Mapping[str, Any]) -> tuple[EvaluationSet, Tensor]:
     """A set's labels and splits with its features (n, d), row by row of the pack's index."""
-    index = pack / "index.parquet"
-    rows = read_index(index)
-    if len(rows) != len(features):
-        raise UserError(f"{place}: {name} has {len(features)} rows for {len(rows)} in {index}: extract again")
-    return evaluation_set(rows, index), features
+    pack, settings = Pack(folder), evaluation["pictures"]
+    # Every picture is read once: nothing to keep.
+    pictures = Pictures(pack, settings["canvas"], cache_bytes=0, threads=evaluation["threads"])
+    features = extract(model, pictures, settings)
+    print(f"{name}: features {tuple(features.shape)}", flush=True)
+    return evaluation_set(pack.rows, folder / INDEX), features
 
 
 def _score(

@@ -62,7 +62,8 @@ class Pictures:
         self.pack = pack
         self.canvas = canvas
         self.position = {row.key: number for number, row in enumerate(pack.rows)}
-        self._pool = ThreadPoolExecutor(threads)
+        # One thread needs no pool: handing small pictures over would take half as long again as decoding them.
+        self._map = ThreadPoolExecutor(threads).map if threads > 1 else map
         fits = len(pack) * 3 * canvas * canvas <= cache_bytes
         self._cache = self._decode(range(len(pack))) if fits else None
 
@@ -81,7 +82,8 @@ class Pictures:
         def fill(slot: int) -> None:
             out[slot] = self._one(positions[slot]).transpose(2, 0, 1)
 
-        list(self._pool.map(fill, range(len(positions))))
+        for _ in self._map(fill, range(len(positions))):
+            pass
         return torch.from_numpy(out)
 
     def _one(self, position: int) -> np.ndarray:

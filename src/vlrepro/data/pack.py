@@ -239,7 +239,8 @@ def read_index(path: str | Path) -> list[Row]:
     that is not UTF-8.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # `read_table` imports pandas
+            table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: not a readable Parquet index ({error}): fetch or rebuild the pack") from error
     missing = [name for name in SCHEMA.names if name not in table.column_names]

@@ -7,6 +7,7 @@ d > n (the optimal W lies there, and ||W||_F does not change).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,6 +41,11 @@ class Design:
         rotation = axes if basis is None else basis @ axes
         shares = torch.bincount(labels, minlength=n_classes).to(mean) / len(features)
         return cls(scores, labels, rotation, mean, shares)
+
+    @cached_property
+    def single(self) -> Tensor:
+        """The scores in single precision."""
+        return self.scores.float()
 
     def project(self, features: Tensor) -> Tensor:
         """Other features (m, d) in the same axes, with the row of ones: (r + 1, m)."""

@@ -23,7 +23,7 @@ from vlrepro.evaluation.search import SEARCHES
 
 __all__ = ["LabelledFeatures", "LinearProtocol", "LinearResult", "LogisticFit", "fit_logistic", "linear_probe"]
 
-REVISION = 3  # of the whole probe: also of search.py, logistic.py, newton.py and design.py
+REVISION = 4  # of the whole probe: also of search.py, logistic.py, newton.py and design.py
 
 
 @dataclass(frozen=True)

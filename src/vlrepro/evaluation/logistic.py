@@ -63,7 +63,7 @@ def fit_logistic(
     max_iterations: int = 200,
     tolerance: float = 1e-6,
 ) -> LogisticFit:
-    """Fit a logistic regression per cost on features (n, d) and labels (n,), in float64.
+    """Fit a logistic regression per cost on features (n, d) and labels (n,), to float64 accuracy.
 
     A fit ends when a bound on objective - optimum is at most `tolerance` times the smaller of the objective F and its
     decrease from the best constant predictor (F alone would let a small cost end at W = 0). With g the gradient in W

@@ -115,8 +115,6 @@ class _Planner:
             raise UserError(f"recipes.{name}: {error}: list one a view, or one for all") from None
 
     def evaluation(self, suite: str, group: str) -> str:
-        if suite != "features":
-            self.evaluation("features", group)
         protocols = {
             name: protocol.model_dump(exclude={"suite"})
             for name, protocol in self.config.evaluation.protocols.items()

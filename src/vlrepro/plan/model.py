@@ -28,7 +28,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One suite of protocols on one group of sets, or (suite `features`) the features that all suites read."""
+    """One suite of protocols on one group of sets."""
 
     id: str
     suite: str
@@ -66,11 +66,6 @@ class Plan:
         """The JSON text of an artefact's recipe; `kind` is the attribute that holds it."""
         entry = getattr(self, kind)[name]
         return json.dumps(entry if isinstance(entry, dict) else entry.recipe, sort_keys=True, indent=1)
-
-    def features_of(self, evaluation: str) -> str:
-        """The id of the features that an evaluation reads."""
-        group = self.evaluations[evaluation].group
-        return next(e.id for e in self.evaluations.values() if e.suite == "features" and e.group == group)
 
     def metrics(self, table: str) -> list[tuple[str, str]]:
         """(run, evaluation) of every metrics file that a table is made of, in the table's order."""
