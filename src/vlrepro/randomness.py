@@ -39,7 +39,7 @@ def fix_kernels(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` imports the compiler: a second
     # That also fills every new tensor before it is written, a tenth of a small network's time. It shows reads of memory
     # that nothing wrote, and two runs with the same bits (a test) show them as well.
     torch.utils.deterministic.fill_uninitialized_memory = False

@@ -18,6 +18,7 @@ from vlrepro.evaluation.features import extract, load_backbone
 from vlrepro.evaluation.protocols import SCORERS
 from vlrepro.evaluation.sets import EvaluationSet, evaluation_set
 from vlrepro.files import digest_of, read_json, write_json
+from vlrepro.randomness import fix_kernels
 
 Loaded = dict[str, tuple[EvaluationSet, Tensor]]
 
@@ -33,8 +34,7 @@ def main() -> None:
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
     recipe, evaluation = read_json(arguments.recipe), read_json(arguments.evaluation)
-    torch.set_num_threads(evaluation["threads"])
-    torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` imports the compiler: a second
+    fix_kernels(evaluation["threads"])
     model = load_backbone(recipe, arguments.model)
     start = time.monotonic()
     loaded = {
