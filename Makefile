@@ -6,11 +6,16 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-fast setup lint clean
+.PHONY: demo evidence test test-fast setup lint clean
 
 demo: setup
 	snakemake --cores $(CORES) --quiet reason
 	@echo "Tables: results/pocket/tables/language_guidance/   Report: results/pocket/report/index.html"
+
+# Five seeds: an hour or more on two cores. What is worth keeping goes to docs/evidence/.
+evidence: setup
+	snakemake --cores $(CORES) --quiet reason --configfile config/evidence.yaml -- all evidence
+	mkdir -p docs/evidence && cp -r results/evidence/evidence/. docs/evidence/
 
 test: setup lint
 	$(BIN)/python -m pytest

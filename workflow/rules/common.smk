@@ -120,11 +120,14 @@ def metrics_of(table):
     return [f"results/metrics/{run}/{evaluation}.json" for run, evaluation in PLAN.metrics(table)]
 
 
+def tables_of(study):
+    """The tables of a study that are built, in their order."""
+    return [table for table in PLAN.tables.values() if table.study == study]
+
+
 def cells_of(study):
     """The cells of a study's tables that are built, in the tables' order."""
-    return [
-        f"results/{SCALE}/cells/{study}/{table.name}.parquet" for table in PLAN.tables.values() if table.study == study
-    ]
+    return [f"results/{SCALE}/cells/{study}/{table.name}.parquet" for table in tables_of(study)]
 
 
 def set_titles():
@@ -159,6 +162,35 @@ def report_figures():
     names += ["purity", "captions"] if PLAN.pairs else []
     names += ["scores"] if PLAN.scores else []
     return {f"differences_{table}": "differences" for table in PLAN.tables} | {name: name for name in names}
+
+
+def evidence_files(study):
+    """What is kept of a finished run: tables, claims and audit as text, the figures of what decides the claims."""
+    tables = [f"results/{SCALE}/tables/{study}/{table.name}" for table in tables_of(study)]
+    drawn = [f"differences_{study}_{table.name}" for table in tables_of(study)] + ["purity"] * bool(PLAN.pairs)
+    return [
+        *(f"{table}.{format}" for table in tables for format in ("md", "csv")),
+        *(f"results/{SCALE}/{kind}/{study}.{format}" for kind in ("claims", "audit") for format in ("md", "json")),
+        *(f"results/{SCALE}/figures/{name}.svg" for name in drawn),
+    ]
+
+
+def runs_of(study):
+    """The ids of the runs in a study's tables."""
+    return list(dict.fromkeys(run for table in tables_of(study) for run in table.runs))
+
+
+def scored_of(study):
+    """<run>/<evaluation> of all metrics of a study's tables."""
+    scored = (pair for table in tables_of(study) for pair in PLAN.metrics(f"{study}_{table.name}"))
+    return list(dict.fromkeys("/".join(pair) for pair in scored))
+
+
+def prepared():
+    """<rule>/<id> of the jobs that all studies' trainings rest on and whose cost is recorded."""
+    makers = {"train_stand_in": PLAN.checkpoints, "score_captions": PLAN.scores, "embed": PLAN.embeddings}
+    makers |= {"mine_pairs": PLAN.pairs, "generate_captions": PLAN.captions}
+    return [f"{rule}/{artefact}" for rule, made in makers.items() for artefact in made]
 
 
 def own_command():

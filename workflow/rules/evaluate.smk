@@ -12,6 +12,8 @@ rule evaluate_run:
         "results/metrics/{run}/{evaluation}.json",
     log:
         "logs/evaluate_run/{run}/{evaluation}.log",
+    benchmark:
+        "results/benchmarks/evaluate_run/{run}/{evaluation}.tsv"
     conda:
         "../../envs/train.yaml"
     threads: CONFIG.evaluation.threads

@@ -1,4 +1,4 @@
-# Figures, the report's page, and Snakemake's own report with both inside.
+# Figures, the report's page, Snakemake's own report with both inside, and the folder that is committed of a long run.
 
 
 rule write_config:
@@ -126,3 +126,38 @@ rule report:
         "../../envs/report.yaml"
     shell:
         "snakemake --report {output} --nolock --configfile {input.config} -- {input.page} {input.tables} > {log} 2>&1"
+
+
+# `make evidence` copies this folder to docs/evidence/, so that a reader sees results before running anything.
+rule write_evidence:
+    input:
+        study="config/papers/{study}.yaml",
+        claims="results/{scale}/claims/{study}.json",
+        files=lambda wildcards: evidence_files(wildcards.study),
+        figures=f"results/{SCALE}/figures/figures.json",
+        summaries=ancient(expand("results/pairs/{pairs}.summary.json", pairs=PLAN.pairs)),
+    output:
+        directory("results/{scale}/evidence/{study}"),
+    log:
+        "logs/write_evidence/{scale}_{study}.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        runs=lambda wildcards: runs_of(wildcards.study),
+        evaluated=lambda wildcards: scored_of(wildcards.study),
+        made=lambda wildcards: prepared(),
+        benchmarks=lambda wildcards, input: "results/benchmarks",  # files may be missing: no input
+        command=lambda wildcards, input: own_command(),
+    shell:
+        "python workflow/scripts/write_evidence.py --study {input.study} --claims {input.claims} --files {input.files}"
+        " --summaries {input.summaries} --runs {params.runs} --evaluated {params.evaluated} --made {params.made}"
+        " --benchmarks {params.benchmarks} --command {params.command:q} --output {output} > {log} 2>&1"
+
+
+rule evidence:
+    input:
+        expand(f"results/{SCALE}/evidence/{{study}}", study=STUDIES),
+    localrule: True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,6 +44,24 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
+
+
+def machine() -> list[tuple[str, str]]:
+    """(what, value) of the machine that this runs on: processor, cores, memory, system."""
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = f"{os.cpu_count()} cores, {gib:.0f} GiB"
+    return [("Machine", f"{_processor()}, {cores}"), ("System", f"{platform.system()} {platform.machine()}")]
+
+
+def _processor(info: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, with what decides which kernels run: the widest vectors it has."""
+    if not info.is_file():  # macOS
+        return platform.processor() or "processor not known"
+    lines = dict(line.split(":", 1) for line in info.read_text(encoding="utf-8").splitlines() if ":" in line)
+    facts = {name.strip(): value.strip() for name, value in lines.items()}
+    flags = set(facts.get("flags", "").split())
+    vectors = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
+    return f"{facts.get('model name', platform.machine())} ({vectors})"
 
 
 def git_commit(folder: str | Path = ".") -> str | None:
