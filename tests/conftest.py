@@ -2,15 +2,20 @@
 
 import io
 import json
+import runpy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from vlrepro.data.pack import Picture, write_pack
 
 COLOURS = ("red", "green", "blue", "orange")
 SHAPES = ("ellipse", "rectangle")
+SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 STRONG = {
     "scale": [0.3, 1.0],
     "ratio": [0.75, 1.333],
@@ -22,6 +27,11 @@ STRONG = {
     "blur_kernel": 3,
     "blur_sigma": [0.1, 2.0],
 }
+
+
+def pytest_collection_modifyitems(items):
+    """The longest file first: while one process runs it, the other goes through all the rest."""
+    items.sort(key=lambda item: item.path.stem != "test_workflow")
 
 
 def draw_shape(shape: str, colour: str, seed: int, size: int = 24) -> bytes:
@@ -60,6 +70,26 @@ def shape_pictures(count: int, seed: int = 0, labelled: bool = False) -> list[Pi
             )
         )
     return pictures
+
+
+def run_script(name: str, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
+    """Run a script of the workflow in this process, which has imported already what takes a new one seconds."""
+    arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    mode, threads = torch.get_deterministic_debug_mode(), torch.get_num_threads()
+    try:
+        runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """All inputs of the report, with its figures drawn; nothing changes them."""
+    from reporting_site import make_site  # matplotlib and pandas: for few of the tests
+
+    return make_site(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture

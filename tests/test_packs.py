@@ -11,8 +11,9 @@ import pytest
 from conftest import shape_pictures
 from PIL import Image
 
+from vlrepro.data.decoding import decode
 from vlrepro.data.fetch import fetch_pack
-from vlrepro.data.loader import Pictures, decode
+from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, Picture, read_index, write_pack
 from vlrepro.errors import UserError
 from vlrepro.files import file_digest

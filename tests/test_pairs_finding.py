@@ -1,18 +1,15 @@
 """Every kind of pairs, from files to files: who is left out and why, what the summary says, what is refused."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import shape_pictures
+from conftest import run_script, shape_pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
@@ -26,7 +23,6 @@ from vlrepro.pairs.embeddings import write_embeddings
 from vlrepro.pairs.finding import find_pairs
 from vlrepro.pairs.scopes import scope_names, scope_sizes
 
-ROOT = Path(__file__).parents[1]
 RECIPE = {
     **{"by": "caption", "scope": "global", "k": 1, "minimum_cosine": -1.0},
     **{"search": "exact", "seed": 0, "threads": 1},
@@ -145,14 +141,13 @@ def test_files_of_other_pictures_are_refused(files, tmp_path):
 
 
 @pytest.mark.parametrize("by", ["caption", "random"])
-def test_the_command_writes_pairs_and_summary(files, tmp_path, by):
+def test_the_command_writes_pairs_and_summary(files, tmp_path, monkeypatch, by):
     write_json(tmp_path / "recipe.json", RECIPE | {"by": by, "k": 2})
-    command = [sys.executable, ROOT / "workflow/scripts/mine_pairs.py", "--recipe", tmp_path / "recipe.json"]
-    command += ["--index", files / "pack/index.parquet", "--pairs", tmp_path / "p.parquet"]
-    command += ["--summary", tmp_path / "p.json"]
+    paths = {"recipe": tmp_path / "recipe.json", "index": files / "pack/index.parquet"}
+    paths |= {"pairs": tmp_path / "p.parquet", "summary": tmp_path / "p.json"}
     if by == "caption":
-        command += ["--captions", files / "captions.parquet", "--embeddings", files / "texts.safetensors"]
-    subprocess.run(command, check=True)
+        paths |= {"captions": files / "captions.parquet", "embeddings": files / "texts.safetensors"}
+    run_script("mine_pairs.py", monkeypatch, **paths)
     table, summary = pq.read_table(tmp_path / "p.parquet"), json.loads((tmp_path / "p.json").read_text())
     assert table.column_names == ["source", "neighbour", "cosine", "rank"]
     assert table.num_rows == summary["pairs"]

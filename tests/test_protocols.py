@@ -1,13 +1,11 @@
 """What a metrics file holds: each kind of protocol on a set, and the script that extracts features and scores them."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import shape_pictures
+from conftest import run_script, shape_pictures
 from safetensors.torch import save_file
 
 from vlrepro.data.loader import Pictures
@@ -20,7 +18,6 @@ from vlrepro.evaluation.sets import EvaluationSet, evaluation_set
 from vlrepro.files import digest_of, read_json, write_json
 from vlrepro.models.backbones import build_backbone
 
-SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 PROTOCOLS = {
     "linear": {"kind": "linear"},
     "linear_lgssl": {"kind": "linear", "penalty": "frobenius", "search": "bisection"},
@@ -67,19 +64,8 @@ def test_few_shot_scores_are_those_of_the_episodes(data):
     assert scored["chance"] == pytest.approx(1 / 3)
 
 
-def run_script(name, monkeypatch, **options):
-    arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
-    monkeypatch.setattr(sys, "argv", [name, *arguments])
-    mode, threads = torch.get_deterministic_debug_mode(), torch.get_num_threads()
-    try:
-        runpy.run_path(str(SCRIPTS / name))
-    finally:
-        torch.set_deterministic_debug_mode(mode)
-        torch.set_num_threads(threads)
-
-
 @pytest.fixture
-def site(tmp_path, recipe, monkeypatch):
+def trained(tmp_path, recipe, monkeypatch):
     """A folder with a labelled pack, a run's recipe and weights and an evaluation's recipe."""
     write_pack(tmp_path / "data/shapes-1", shape_pictures(96, labelled=True))
     torch.manual_seed(0)
@@ -102,7 +88,7 @@ def evaluate(monkeypatch, output="metrics.json"):
     return read_json(output)
 
 
-def test_one_metrics_file_holds_all_protocols_on_all_sets(site, recipe, monkeypatch):
+def test_one_metrics_file_holds_all_protocols_on_all_sets(trained, recipe, monkeypatch):
     metrics = evaluate(monkeypatch)
     assert metrics["run"] == "simclr-seed0-12345678"
     assert metrics["recipe"] == digest_of(recipe)
@@ -124,7 +110,7 @@ def test_one_metrics_file_holds_all_protocols_on_all_sets(site, recipe, monkeypa
     assert metrics["protocols"]["linear"]["sets"]["shapes"]["labels"].count(0) == 12
 
 
-def test_evaluations_are_the_same_twice_but_for_the_clock(site, monkeypatch):
+def test_evaluations_are_the_same_twice_but_for_the_clock(trained, monkeypatch):
     def timeless(metrics):
         del metrics["feature_seconds"]
         for entry in metrics["protocols"].values():
@@ -134,7 +120,7 @@ def test_evaluations_are_the_same_twice_but_for_the_clock(site, monkeypatch):
     assert timeless(evaluate(monkeypatch)) == timeless(evaluate(monkeypatch, "again.json"))
 
 
-def test_what_is_scored_are_the_features_of_the_run(site, recipe, monkeypatch):
+def test_what_is_scored_are_the_features_of_the_run(trained, recipe, monkeypatch):
     pack = Pack("data/shapes-1")
     features = extract(load_backbone(recipe, "model.safetensors"), Pictures(pack, 24), recipe["pictures"])
     data = evaluation_set(pack.rows, "shapes")
@@ -146,7 +132,7 @@ def test_what_is_scored_are_the_features_of_the_run(site, recipe, monkeypatch):
         assert {key: scored[key] for key in expected} == expected
 
 
-def test_weights_of_another_recipe_are_refused(site, recipe, monkeypatch, capsys):
+def test_weights_of_another_recipe_are_refused(trained, recipe, monkeypatch, capsys):
     write_json("run.json", recipe | {"backbone": {"name": "resnet_small", "width": 8}})
     with pytest.raises(SystemExit):
         evaluate(monkeypatch)

@@ -22,7 +22,6 @@ from reporting_site import (
     Parsed,
     Site,
     config_file,
-    make_site,
     mined_pairs,
     read_all_captions,
 )
@@ -42,11 +41,6 @@ from vlrepro.tables.judging import newcombe
 from vlrepro.tables.statistics import Interval
 from vlrepro.tables.study import load_study
 from vlrepro.tables.verdicts import signed_points
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Site:
-    return make_site(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")

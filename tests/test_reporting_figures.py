@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from matplotlib.axes import Axes
-from reporting_site import KINDS, PACK, SCORED, Site, differences_of, make_site, mined_pairs, read_all_captions
+from reporting_site import KINDS, PACK, SCORED, differences_of, mined_pairs, read_all_captions
 
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
@@ -37,8 +37,8 @@ from vlrepro.reporting.score_figures import draw_scores, scored_captions
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Site:
-    return make_site(tmp_path_factory.mktemp("site"))
+def drawn(site) -> list[Drawing]:
+    return drawings(site.folder)
 
 
 def test_the_sample_of_pairs_has_good_and_bad_ones_whatever_the_order(site) -> None:
@@ -134,8 +134,8 @@ def drawings(folder: Path) -> list[Drawing]:
         ]
 
 
-def test_figures_are_valid_svg_with_the_same_bytes_each_time(site, tmp_path) -> None:
-    for first, second in zip(drawings(site.folder), drawings(site.folder), strict=True):
+def test_figures_are_valid_svg_with_the_same_bytes_each_time(site, drawn, tmp_path) -> None:
+    for first, second in zip(drawn, drawings(site.folder), strict=True):
         written = save(first, tmp_path / "a").read_bytes()
         assert written == save(second, tmp_path / "b").read_bytes()
         assert len(written) > 5000
@@ -201,8 +201,8 @@ def _in_view(axes: Axes, height: float) -> bool:
     return low <= height <= high
 
 
-def test_no_text_of_a_figure_lies_over_another(site) -> None:
-    for drawing in drawings(site.folder):
+def test_no_text_of_a_figure_lies_over_another(drawn) -> None:
+    for drawing in drawn:
         with house_style():
             drawing.figure.draw_without_rendering()
             panels = [axes for axes in drawing.figure.axes if axes.get_visible()]

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vlrepro.data.loader import decode
+from vlrepro.data.decoding import decode
 from vlrepro.data.pack import INDEX, MANIFEST, Pack, read_index, write_index
 from vlrepro.errors import UserError
 from vlrepro.files import file_digest, write_text

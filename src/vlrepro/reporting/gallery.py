@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from vlrepro.data.loader import decode
+from vlrepro.data.decoding import decode
 from vlrepro.data.pack import Pack
 from vlrepro.randomness import key
 from vlrepro.reporting.inputs import CaptionFile, MinedPairs
