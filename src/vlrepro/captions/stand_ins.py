@@ -23,7 +23,7 @@ from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
 from vlrepro.randomness import key
 
-REVISION = 1  # of both: also of stand_in_captioner.py, stand_in_scorer.py, fitting.py and layout.py
+REVISION = 2  # of both: also of stand_in_captioner.py, stand_in_scorer.py, fitting.py and layout.py
 
 
 def train_stand_in(recipe: Mapping[str, Any], pack: Pack, output: str | Path) -> None:
