@@ -1,4 +1,8 @@
-"""The scorer's stand-in: a small CLIP whose text side is a frozen sentence encoder."""
+"""The scorer's stand-in: a small CLIP whose text side is a frozen sentence encoder.
+
+It learns from faithful captions only. Of noise it is told what captions look like that tell nothing, not how often they
+come; of the captioner, in what style it writes and which pictures it may confuse.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for BLIP-2 and CLIP, trained in a minute on a pack that pre-training never sees.
+"""Stand-ins for BLIP-2 and CLIP, trained in two minutes on a pack that pre-training never sees.
 
 They are ordinary transformers checkpoints, a `VisionEncoderDecoderModel` and a `VisionTextDualEncoderModel`, so that
 pocket runs go through the code that loads the real ones. Both see with `layout`'s tower, and what they know is what
