@@ -8,11 +8,13 @@ from safetensors.torch import load_file
 from tiny_checkpoints import save_bert
 
 from vlrepro.captions.captioner import caption_pack
+from vlrepro.captions.fitting import whiten
 from vlrepro.captions.layout import LayoutConfig, LayoutModel, oriented_edges
 from vlrepro.captions.noise import Caption
 from vlrepro.captions.scorer import score_pack
 from vlrepro.captions.sources import write_captions
 from vlrepro.captions.stand_in_captioner import described, word_tokenizer
+from vlrepro.captions.stand_in_scorer import choice_loss, look_alikes
 from vlrepro.captions.stand_ins import train_stand_in
 from vlrepro.data.pack import Pack, write_pack
 from vlrepro.errors import UserError
@@ -34,7 +36,7 @@ def recipes(tmp_path_factory):
     encoder = {"model": str(save_bert(tmp_path_factory.mktemp("bert")))}
     common = {"pack": "reference", "seed": 0, "threads": 1, "revision": 1}
     captioner = {"views": 2, "width": 32, "epochs": 10, "batch_size": 8, "learning_rate": 0.01}
-    scorer = {"encoder": encoder, "units": 64, "width": 16, "epochs": 20, "batch_size": 24, "draws": 2}
+    scorer = {"encoder": encoder, "units": 64, "width": 16, "epochs": 80, "batch_size": 24, "draws": 4}
     return {
         "captioner": common | {"kind": "captioner", "options": captioner},
         "scorer": common | {"kind": "scorer", "options": scorer},
@@ -141,3 +143,48 @@ def test_memory_hands_back_what_it_stored():
 def test_described_adds_keywords_that_say_more(packs):
     row = packs[0].rows[0]
     assert (row.caption, described(row, 0), described(row, 2)) == ("red ellipse", "red ellipse", "red ellipse, shape")
+
+
+def test_whitened_layouts_have_even_variances():
+    # Adding the mean variance m to a variance v leaves v / (v + m) of it; the tower whitens alike.
+    torch.manual_seed(0)
+    tower = LayoutModel(LayoutConfig(image_size=24, units=1)).eval()
+    pictures = torch.rand(40, 3, 24, 24)
+    raw = tower.layout(pictures)
+    before, axes = torch.linalg.eigh(torch.cov(raw.T))
+    rows = whiten(tower, raw.unsqueeze(0))[0]
+    after = torch.diagonal(axes.T @ torch.cov((raw @ tower.whitening).T) @ axes)
+    assert torch.allclose(after, before / (before + before.mean()), atol=1e-4)
+    assert torch.allclose(tower.layout(pictures), rows, atol=1e-5)
+
+
+def test_choice_loss_against_a_loop():
+    torch.manual_seed(0)
+    pictures, own, rivals = (
+        torch.nn.functional.normalize(torch.randn(*s), dim=-1) for s in ((4, 5), (4, 5), (4, 3, 5))
+    )
+    expected = 0.0
+    for picture, mine, others in zip(pictures, own, rivals, strict=True):
+        scores = [3 * float(picture @ text) for text in (mine, *others)]
+        expected -= scores[0] - np.log(np.exp(scores).sum())
+    assert choice_loss(pictures, own, rivals, 3.0).item() == pytest.approx(expected / 4, rel=1e-5)
+
+
+def test_look_alikes_have_other_captions():
+    rows = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [1.0, 0.2]]), dim=1)
+    chance = look_alikes(rows, ["cat", "dog", "cow", "cat"], 5.0)
+    others = torch.tensor([[0, 1, 1, 0], [1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 1, 0]])  # 0 where the caption is the same
+    weights = torch.exp(5 * rows @ rows.T) * others
+    assert torch.allclose(chance, weights / weights.sum(1, keepdim=True))
+    assert (chance[others == 0] == 0).all()
+    assert look_alikes(rows, ["cat"] * 4, 5.0).isfinite().all()
+
+
+def test_scorer_rates_captions_that_tell_nothing_below_faithful_ones(packs, trained, tmp_path):
+    rows = packs[1].rows
+    scores = {}
+    for name, text in (("faithful", None), ("empty", "what do you think?")):
+        path = tmp_path / f"{name}.parquet"
+        write_captions(path, [(row, Caption(text or row.caption, name)) for row in rows], {})
+        scores[name] = np.array(list(score_pack(ASKED, packs[1], path, trained / "scorer", tmp_path / name).values()))
+    assert np.mean(scores["faithful"] > scores["empty"]) > 0.8

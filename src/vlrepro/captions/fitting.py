@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import ViTImageProcessor
 
 from vlrepro.captions.layout import LayoutModel
@@ -28,6 +29,17 @@ class FitOptions(Protocol):
 def centre(tower: LayoutModel, pictures: Tensor) -> None:
     """Make the tower see how layouts differ from the mean of these uint8 pictures."""
     tower.mean.copy_(tower.describe(pictures / 255).mean(0))
+
+
+@torch.no_grad()
+def whiten(tower: LayoutModel, rows: Tensor) -> Tensor:
+    """Make the tower whiten layouts by the covariance of these (views, n, layout_width); return them whitened.
+
+    As much as the mean variance is added to every variance, because 800 pictures do not tell the small ones.
+    """
+    variances, axes = torch.linalg.eigh(torch.cov(rows.flatten(0, 1).T))
+    tower.whitening.copy_(axes * (variances + variances.mean()).rsqrt() @ axes.T)
+    return functional.normalize(rows @ tower.whitening, dim=-1)
 
 
 @torch.no_grad()

@@ -3,8 +3,9 @@
 A network from scratch learns too little from 800 drawings of as many concepts. What survives from one design to
 another is the layout, so the first layer is fixed: histograms of oriented gradients (Dalal and Triggs 2005,
 "Histograms of Oriented Gradients for Human Detection", section 6) on a grid of cells, and the mean colour of coarser
-cells. Only what follows is fitted. It is registered with transformers' Auto classes, so checkpoints that hold it are
-loaded like any other: importing this module is enough.
+cells. They may be whitened (Hariharan et al. 2012, "Discriminative Decorrelation for Clustering and Classification",
+section 2), since what most drawings share says little about one. Only what follows is fitted. The tower is registered
+with transformers' Auto classes, so checkpoints that hold it are loaded like any other: importing this module is enough.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class LayoutModel(PreTrainedModel):
     def __init__(self, config: LayoutConfig) -> None:
         super().__init__(config)
         self.register_buffer("mean", torch.zeros(config.layout_width))
+        self.register_buffer("whitening", torch.eye(config.layout_width))
         self.keys = nn.Linear(config.layout_width, config.units, bias=config.activation == "gelu")
         self.values = nn.Linear(config.units, config.hidden_size, bias=False)
         self.post_init()
@@ -86,13 +88,13 @@ class LayoutModel(PreTrainedModel):
                 nn.init.zeros_(module.bias)
 
     def layout(self, pictures: Tensor) -> Tensor:
-        """Unit rows (B, layout_width) of pictures (B, 3, S, S) in [0, 1]: edges and colours, less the mean."""
+        """Unit rows (B, layout_width) of pictures (B, 3, S, S) in [0, 1]: edges and colours less the mean, whitened."""
         config = self.config
         rows = self.describe(pictures) - self.mean
         edges, colours = rows[:, : config.edge_width], rows[:, config.edge_width :]
         weight = config.colour_weight
         rows = torch.cat((functional.normalize(edges, dim=1), weight * functional.normalize(colours, dim=1)), dim=1)
-        return rows / math.hypot(1.0, weight)
+        return functional.normalize(rows @ self.whitening, dim=1)
 
     def describe(self, pictures: Tensor) -> Tensor:
         """Edges and colours (B, layout_width) of pictures (B, 3, S, S) in [0, 1], as they are."""

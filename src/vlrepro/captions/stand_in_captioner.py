@@ -22,7 +22,7 @@ from transformers import (
     VisionEncoderDecoderModel,
 )
 
-from vlrepro.captions.fitting import CANVAS, centre, fit, image_processor, layouts
+from vlrepro.captions.fitting import CANVAS, centre, fit, image_processor, layouts, whiten
 from vlrepro.captions.layout import LayoutConfig, LayoutModel
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, Row
@@ -44,7 +44,7 @@ class CaptionerOptions:
     width: int = 128
     layers: int = 1
     keywords: int = 2
-    epochs: int = 40
+    epochs: int = 30
     batch_size: int = 100
     learning_rate: float = 0.003
 
@@ -62,12 +62,13 @@ def make_captioner(pack: Pack, options: CaptionerOptions, seed: int) -> tuple[Pr
         )
     )
     centre(tower, pictures)
-    _store(tower, layouts(tower, pictures, options.views, torch_generator(seed, "stand-in captioner", "memory")))
+    stored = layouts(tower, pictures, options.views, torch_generator(seed, "stand-in captioner", "memory"))
     captions = [described(row, options.keywords) for row in pack.rows]
     tokenizer = word_tokenizer(captions)
+    labels = _labels(tokenizer, captions)
+    _store(tower, whiten(tower, stored), labels)
     model = VisionEncoderDecoderModel(encoder=tower, decoder=_decoder(tokenizer, options))
     _speaks(model, tokenizer)
-    labels = _labels(tokenizer, captions)
     rows = layouts(tower, pictures, options.views, torch_generator(seed, "stand-in captioner", "views"))
     chooser = torch_generator(seed, "stand-in captioner", "choice")
 
@@ -83,10 +84,16 @@ def make_captioner(pack: Pack, options: CaptionerOptions, seed: int) -> tuple[Pr
 
 
 @torch.no_grad()
-def _store(tower: LayoutModel, rows: Tensor) -> None:
-    """Make layouts (views, n, d) the tower's keys; what is kept with a picture starts the same for all its views."""
+def _store(tower: LayoutModel, rows: Tensor, labels: Tensor) -> None:
+    """Make layouts (views, n, d) the tower's keys; with each view of a picture its caption is kept, as a bag of words.
+
+    The bag is the sum of the words' random codes: pictures that share words start alike, and the decoder can learn
+    what a word is from all captions that have it.
+    """
+    words = torch.zeros(len(labels), int(labels.max()) + 1).scatter_(1, labels.clamp_min(0), 1.0)
+    codes = torch.randn(words.shape[1], tower.config.hidden_size)
     tower.keys.weight.copy_(rows.flatten(0, 1))
-    tower.values.weight.copy_(torch.randn(tower.config.hidden_size, rows.shape[1]).repeat(1, len(rows)))
+    tower.values.weight.copy_((words @ codes).T.repeat(1, len(rows)) / 2)
 
 
 def _decoder(tokenizer: PreTrainedTokenizerFast, options: CaptionerOptions) -> GPT2LMHeadModel:

@@ -1,4 +1,4 @@
-"""Stand-ins for BLIP-2 and CLIP, trained in a minute on a pack that pre-training never sees.
+"""Stand-ins for BLIP-2 and CLIP, trained in two minutes on a pack that pre-training never sees.
 
 They are ordinary transformers checkpoints, a `VisionEncoderDecoderModel` and a `VisionTextDualEncoderModel`, so that
 pocket runs go through the code that loads the real ones. Both see with `layout`'s tower, and what they know is what
@@ -23,7 +23,7 @@ from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
 from vlrepro.randomness import key
 
-REVISION = 1  # of both: also of stand_in_captioner.py, stand_in_scorer.py, fitting.py and layout.py
+REVISION = 2  # of both: also of stand_in_captioner.py, stand_in_scorer.py, fitting.py and layout.py
 
 
 def train_stand_in(recipe: Mapping[str, Any], pack: Pack, output: str | Path) -> None:
