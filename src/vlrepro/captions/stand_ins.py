@@ -21,7 +21,7 @@ from vlrepro.captions.stand_in_captioner import CaptionerOptions, make_captioner
 from vlrepro.captions.stand_in_scorer import ScorerOptions, make_scorer
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
-from vlrepro.randomness import key
+from vlrepro.randomness import fix_kernels, key
 
 REVISION = 2  # of both: also of stand_in_captioner.py, stand_in_scorer.py, fitting.py and layout.py
 
@@ -34,8 +34,7 @@ def train_stand_in(recipe: Mapping[str, Any], pack: Pack, output: str | Path) ->
 
     Raises `UserError` on an unknown option, where a picture has no caption, or does not decode.
     """
-    torch.set_num_threads(recipe["threads"])
-    torch.use_deterministic_algorithms(True)
+    fix_kernels(recipe["threads"])
     bare = [row.key for row in pack.rows if not row.caption.strip()]
     if bare:
         raise UserError(f"{pack.folder}: picture {bare[0]} has no caption: a stand-in learns from captions only")
