@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
+from html import unescape
 
 import numpy as np
 import pandas as pd
@@ -33,7 +35,7 @@ from vlrepro.reporting.gallery import sample_captions, sample_pairs, sample_refi
 from vlrepro.reporting.inputs import count_pack, read_benchmarks, read_runs
 from vlrepro.reporting.markup import Html, element, folded
 from vlrepro.reporting.provenance import git_commit, package_versions, recipe_grid
-from vlrepro.reporting.refinement import model_bullets, purity_sentences, refined_rows, refinement_grid
+from vlrepro.reporting.refinement import model_bullets, purity_ledger, purity_sentences, refined_rows, refinement_grid
 from vlrepro.reporting.summary import answer, claims_overview
 from vlrepro.tables.cells import read_cells
 from vlrepro.tables.claim_rendering import MARKS
@@ -184,6 +186,26 @@ def test_whether_refined_pairs_are_purer_is_computed(site, parsed) -> None:
     assert sentences[0] in parsed.texts
     for kind in ("generated", "group"):
         assert purity_sentences([mined_pairs(site.folder, f"language_{kind}"), original], captions) == []
+
+
+def test_the_ledger_of_purity_adds_up(site, parsed) -> None:
+    after, before = mined_pairs(site.folder, "language_refined"), mined_pairs(site.folder)
+    lines = grid_rows(purity_ledger(after, before, refined(site)))
+    *parts, everything = lines[1:]
+    assert sum(int(line[2]) for line in parts) == int(everything[2]) == len(refined(site))
+    agree = [(p.rows["concept_of_source"] == p.rows["concept_of_neighbour"]).mean() for p in (before, after)]
+    column = lines[0].index("Points")
+    assert everything[column - 1] == f"{100 * agree[0]:.1f} → {100 * agree[1]:.1f}"
+    points = [float(line[column].replace("−", "-")) for line in lines[1:]]
+    assert points[-1] == pytest.approx(100 * (agree[1] - agree[0]), abs=0.051)
+    assert sum(points[:-1]) == pytest.approx(points[-1], abs=0.051 * len(parts))
+    assert set(filter(None, everything)) <= set(parsed.texts)
+
+
+def grid_rows(table: str) -> list[list[str]]:
+    """The cells of a table, line by line."""
+    rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+    return [[unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
 
 
 @pytest.mark.parametrize(

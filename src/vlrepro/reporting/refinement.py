@@ -10,7 +10,7 @@ import pandas as pd
 from vlrepro.reporting.inputs import CaptionFile, MinedPairs, PackCount, ScoreFile, name_of
 from vlrepro.reporting.markup import Html, bullets, element, grid, join
 from vlrepro.tables.judging import newcombe
-from vlrepro.tables.verdicts import points
+from vlrepro.tables.verdicts import points, signed_points
 
 Costs = Mapping[str, tuple[float, float | None]]
 _SAME = ("by", "scope", "k", "minimum_cosine", "search")
@@ -47,7 +47,7 @@ def _kept(name: str, rows: pd.DataFrame) -> tuple[str, ...]:
 def purity_sentences(mined: Sequence[MinedPairs], captions: Mapping[str, CaptionFile]) -> list[str]:
     """For each pairs by refined captions: whether they are purer than those by original captions, and by how much."""
     sentences = []
-    for refined, original in _both(mined, captions):
+    for refined, original in refined_and_original(mined, captions):
         for name, title in refined.criteria().items():
             a, b = refined.summary["purity"][name], original.summary["purity"][name]
             difference = newcombe(a, b)
@@ -61,7 +61,42 @@ def purity_sentences(mined: Sequence[MinedPairs], captions: Mapping[str, Caption
     return sentences
 
 
-def _both(mined: Sequence[MinedPairs], captions: Mapping[str, CaptionFile]) -> Iterator[tuple[MinedPairs, MinedPairs]]:
+def purity_ledger(refined: MinedPairs, original: MinedPairs, rows: pd.DataFrame) -> Html:
+    """Where purity was won and lost: one line for each kind of original caption and the caption that was kept.
+
+    `rows` are those of `refined_rows`. Shares of pairs that agree are before and after refinement, over the pictures of
+    the line; points are what the line adds to the difference of all, so the points of a criterion sum to it.
+    """
+    criteria = refined.criteria()
+    before, after = (_agreement(pairs, criteria) for pairs in (original, refined))
+    known = rows.set_index("key")[["kind_of_original", "chosen"]]
+    both = known.join(before.add_suffix("_before"), how="inner").join(after.add_suffix("_after"), how="inner")
+    heads = ["Original caption", "Kept", "Pictures"]
+    for title in criteria.values():
+        heads += [f"{title[0].upper()}{title[1:]}, %", "Points"]
+    groups = sorted(both.groupby(["kind_of_original", "chosen"]), key=lambda entry: (-len(entry[1]), entry[0]))
+    lines = [(kind.replace("_", " ") or "none", kept, found) for (kind, kept), found in groups]
+    return grid(heads, [_ledger_line(*line, criteria, len(both)) for line in [*lines, ("all", "", both)]])
+
+
+def _ledger_line(kind: str, kept: str, found: pd.DataFrame, criteria: Mapping[str, str], total: int) -> tuple[str, ...]:
+    cells = [kind, kept, f"{len(found):,}"]
+    for name in criteria:
+        before, after = found[f"{name}_before"], found[f"{name}_after"]
+        cells.append(f"{100 * before.mean():.1f} → {100 * after.mean():.1f}")
+        cells.append(signed_points((after.sum() - before.sum()) / total))
+    return tuple(cells)
+
+
+def _agreement(pairs: MinedPairs, criteria: Mapping[str, str]) -> pd.DataFrame:
+    """Source -> whether its pair agrees, 0 or 1, a column a criterion."""
+    rows = pairs.rows.set_index("source")
+    return pd.DataFrame({n: (rows[f"{n}_of_source"] == rows[f"{n}_of_neighbour"]).astype(int) for n in criteria})
+
+
+def refined_and_original(
+    mined: Sequence[MinedPairs], captions: Mapping[str, CaptionFile]
+) -> Iterator[tuple[MinedPairs, MinedPairs]]:
     """Pairs by refined and by original captions that were mined in the same way."""
     for refined in mined:
         source = captions.get(refined.recipe["captions"] or "")
