@@ -26,7 +26,7 @@ from torch.nn.functional import normalize
 from vlrepro.frameworks import Batch, build_framework
 from vlrepro.models.backbones import build_backbone
 
-SIZE, WIDTH, HIDDEN, OUTPUT, PREDICTOR, PROTOTYPES, QUEUE = 24, 16, 128, 64, 64, 256, 512
+SIZE, WIDTH, HIDDEN, OUTPUT, PREDICTOR, PROTOTYPES, QUEUE = 24, 16, 256, 128, 256, 256, 512  # as in config.yaml
 OPTIONS: dict[str, dict[str, Any]] = {
     "simclr": {},
     "simsiam": {"predictor_width": PREDICTOR, "final_norm_affine": False},
@@ -151,8 +151,8 @@ def medians(programs: list[Callable[[], Tensor]], repeats: int) -> list[float]:
 def main() -> None:
     """Parse the arguments and print one line a framework."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=30, help="timed steps of each (default 30)")
-    parser.add_argument("--batch", type=int, default=128, help="pictures a step (default 128)")
+    parser.add_argument("--repeats", type=int, default=60, help="timed steps of each (default 60)")
+    parser.add_argument("--batch", type=int, default=64, help="pictures a step (default 64)")
     parser.add_argument("--together", action="store_true", help="also the peer with both views in one pass")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
