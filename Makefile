@@ -5,6 +5,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
+# A process a core, each a file at a time (fixtures are shared by file), in conftest.py's order.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast setup lint clean
 
@@ -13,10 +15,10 @@ demo: setup
 	@echo "Tables: results/pocket/tables/language_guidance/   Report: results/pocket/report/index.html"
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not workflow"
+	$(PYTEST) -m "not workflow"
 
 lint: setup
 	$(BIN)/ruff check .
