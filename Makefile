@@ -5,6 +5,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
+# A process a core, each a file at a time (fixtures are shared by file), in conftest.py's order.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo evidence test test-fast setup lint clean
 
@@ -18,10 +20,10 @@ evidence: setup
 	mkdir -p docs/evidence && cp -r results/evidence/evidence/. docs/evidence/
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not workflow"
+	$(PYTEST) -m "not workflow"
 
 lint: setup
 	$(BIN)/ruff check .

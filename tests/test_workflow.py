@@ -1,4 +1,4 @@
-"""The workflow as a user runs it: dry-runs of every scale, then the tiny scale end to end."""
+"""The tiny scale end to end: what it leaves, what a second run does, what survives a kill."""
 
 import filecmp
 import html
@@ -15,36 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from workflow_runs import ROOT, TINY, make_clone, planned_jobs, snakemake
 
 pytestmark = pytest.mark.workflow
-ROOT = Path(__file__).parents[1]
-TINY = ("--configfile", "config/tiny.yaml")
-LINKED = ("Snakefile", "envs", "profiles", "report", "resources", "slurm", "workflow")
-
-
-def make_clone(folder):
-    """A checkout without results: everything linked but the configuration, which tests edit."""
-    folder.mkdir()
-    for name in LINKED:
-        (folder / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "config", folder / "config")
-    return folder
-
-
-def snakemake(clone, *arguments, check=True, library=ROOT / "src", **options):
-    """Run snakemake in `clone` with the environment's own Python first in the path."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(library), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
-    result = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, **options)
-    assert not check or result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return result
-
-
-def planned_jobs(output):
-    """Rule -> number of jobs, as a dry-run prints them."""
-    table = output.split("Job stats:")[1].split("\n\n")[0] if "Job stats:" in output else ""
-    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+TABLE_MODELS = 11  # of the paper's tables
+DATA = (".parquet", ".safetensors", ".tar")  # files that hold no clock's time
+CHAIN = {"captions", "checkpoints", "data", "embeddings", "pairs", "runs", "scores"}  # what a model on captions needs
 
 
 @pytest.fixture
@@ -59,61 +35,6 @@ def finished(tmp_path_factory):
     result = snakemake(clone, *TINY, "--cores", 2, timeout=1800)
     assert "Report:  results/tiny/report/index.html" in result.stdout + result.stderr
     return clone
-
-
-SEEDS, EVIDENCE_SEEDS, PAPER_SEEDS, SETS = 1, 5, 3, 10  # SETS: of the paper
-MODELS, PAPER_MODELS, TABLE_MODELS, TINY_MODELS = 32, 29, 11, 13
-VARIANTS = 4  # models that are also scored by the protocols published elsewhere
-
-
-@pytest.mark.parametrize(
-    ("arguments", "trained", "evaluated"),
-    [
-        ((), MODELS * SEEDS, (MODELS + VARIANTS) * SEEDS),
-        (TINY, TINY_MODELS, TINY_MODELS),
-        (("--configfile", "config/evidence.yaml"), MODELS * EVIDENCE_SEEDS, (MODELS + VARIANTS) * EVIDENCE_SEEDS),
-        (
-            ("--profile", "slurm", "--cores", "64", "--configfile", "config/paper.yaml"),
-            PAPER_MODELS * PAPER_SEEDS,
-            (PAPER_MODELS + VARIANTS) * PAPER_SEEDS * SETS,
-        ),
-        (("--profile", "slurm", "--cores", "64"), MODELS * SEEDS, (MODELS + VARIANTS) * SEEDS),
-        (("language_guidance_table1",), TABLE_MODELS * SEEDS, TABLE_MODELS * SEEDS),
-        (("language_guidance_protocols",), 4 * SEEDS, 8 * SEEDS),
-        (("results/pocket/tables/language_guidance/table1.tex",), TABLE_MODELS * SEEDS, TABLE_MODELS * SEEDS),
-    ],
-)
-def test_dry_runs_schedule_what_was_asked(clone, arguments, trained, evaluated):
-    jobs = planned_jobs(snakemake(clone, *arguments, "-n", "--quiet", "rules").stdout)
-    assert jobs["train_model"] == trained
-    assert jobs["evaluate_run"] == evaluated
-    assert jobs["make_captions"] >= 1
-    assert jobs["refine_captions"] == jobs["generate_captions"] == 1
-    # Paper scale loads BLIP-2 and CLIP; the others train stand-ins, each once.
-    assert jobs.get("train_stand_in", 0) == (0 if "config/paper.yaml" in arguments else 2)
-    assert not (clone / "results").exists()
-
-
-def test_parsing_is_light(clone):
-    code = (
-        "import sys; sys.argv = ['snakemake', '--list']\n"
-        "from snakemake.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "heavy = [m for m in ('torch', 'faiss', 'transformers', 'scipy', 'sklearn') if m in sys.modules];"
-        "print('heavy', heavy)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=clone, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert "heavy []" in result.stdout
-
-
-def test_unknown_keys_and_values_are_one_line(clone):
-    result = snakemake(clone, "-n", "--config", "trainnig=3", check=False)
-    assert result.returncode == 1
-    assert "error: config: trainnig: unknown key: mend it in the config file" in result.stderr + result.stdout
-    assert "Traceback" not in result.stderr + result.stdout
 
 
 def our_cells(finished, number):
@@ -178,7 +99,23 @@ def test_changing_one_recipe_retrains_exactly_its_runs(finished):
 
 
 def test_results_do_not_depend_on_cores(finished, tmp_path):
+    """One core makes the longest chain again, from packs to the model on refined captions; then the table it is in."""
     other = make_clone(tmp_path / "other")
+    (scored,) = (finished / "results/metrics").glob("lgsimclr_refined-seed0-*/main-*.json")
+    scored = scored.relative_to(finished)
+    snakemake(other, *TINY, "--cores", 1, scored, timeout=1800)
+    made = [path.relative_to(other) for name in CHAIN for path in (other / "results" / name).rglob("*")]
+    made = [path for path in made if path.suffix in DATA]
+    assert {path.parts[1] for path in made} == CHAIN
+    assert [path for path in made if not filecmp.cmp(finished / path, other / path, shallow=False)] == []
+
+    shutil.copytree(
+        *(finished / "results", other / "results"),
+        ignore=lambda folder, names: [
+            name for name in names if name == "tiny" or (other / Path(folder, name).relative_to(finished)).is_file()
+        ],
+        dirs_exist_ok=True,
+    )
     snakemake(other, *TINY, "--cores", 1, "language_guidance_captions", timeout=1800)
     folder = "results/tiny/tables/language_guidance"
     names = sorted(path.name for path in (other / folder).iterdir())
