@@ -11,7 +11,8 @@ from transformers import CLIPModel, CLIPProcessor
 
 from vlrepro.captions.captioner import load_captioner
 from vlrepro.captions.noise import Caption
-from vlrepro.captions.scorer import load_scorer, read_scores, score, score_pack, write_scores
+from vlrepro.captions.score_files import read_scores, write_scores
+from vlrepro.captions.scorer import load_scorer, score, score_pack
 from vlrepro.captions.sources import write_captions
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, write_pack

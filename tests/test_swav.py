@@ -233,3 +233,8 @@ def test_refuses_unknown_variants():
 def test_state_dict_continues_with_the_same_losses(variant):
     unbroken, resumed = resumed_losses("swav", range(4), range(4, 7), **SMALL, variant=variant)
     assert resumed == unbroken
+
+
+def test_one_prototype_tells_nothing_apart():
+    with pytest.raises(UserError, match="1 prototypes tell nothing apart"):
+        Options(prototypes=1)

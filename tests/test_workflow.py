@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from workflow_runs import ROOT, TINY, make_clone, planned_jobs, snakemake
+
+from vlrepro.tables.escaping import as_markdown
 
 pytestmark = pytest.mark.workflow
 TABLE_MODELS = 11  # of the paper's tables
@@ -133,6 +136,24 @@ def test_both_reports(finished):
     page = (finished / "results/tiny/report/index.html").read_text()
     assert "SimCLR" in page
     assert not re.search(r'(src|href)="https?:', page)
+
+
+def test_evidence_is_a_folder_to_commit(finished):
+    snakemake(finished, *TINY, "--cores", 1, "evidence", timeout=300)
+    folder = finished / "results/tiny/evidence/language_guidance"
+    page = (folder / "README.md").read_text()
+    claims = json.loads((folder / "claims.json").read_text())
+    assert all(page.count(f"- {as_markdown(statement)}") == count for statement, count in statements(claims).items())
+    linked = set(re.findall(r"\]\(([^)]+)\)", page.split("## Files")[1]))
+    assert linked == {path.name for path in folder.iterdir()} - {"README.md"}
+    assert {"table1.md", "table2.csv", "claims.md", "audit.md", "purity.svg"} <= linked
+    trained = re.search(r"\| `train_model` \| (\d+) \|", page)
+    assert int(trained[1]) == len(list((finished / "results/runs").iterdir()))
+
+
+def statements(claims):
+    """How often each statement is made: a claim may be judged in several ways."""
+    return Counter(claim["statement"] for claim in claims)
 
 
 def test_killed_in_the_middle_and_run_again(finished, clone):

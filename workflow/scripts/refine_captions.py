@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from vlrepro.captions.refine import read_captions, refine, write_refined
-from vlrepro.captions.scorer import read_scores
+from vlrepro.captions.score_files import read_scores
 from vlrepro.data.pack import read_index
 from vlrepro.errors import run_command
 from vlrepro.files import read_json, write_json

@@ -4,7 +4,8 @@ import argparse
 import math
 from pathlib import Path
 
-from vlrepro.captions.scorer import score_pack, write_scores
+from vlrepro.captions.score_files import write_scores
+from vlrepro.captions.scorer import score_pack
 from vlrepro.data.pack import Pack
 from vlrepro.errors import run_command
 from vlrepro.files import read_json

@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from transformers import AutoModel, PreTrainedConfig
 
 from vlrepro.captions.checkpoints import Checkpoint, identity_of, load_checkpoint, read_pictures
+from vlrepro.captions.score_files import UNSCORED, read_texts
 from vlrepro.captions.shards import by_shard
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
-from vlrepro.files import atomic_path, digest_of
 
 REVISION = 1
 KINDS = ("clip", "vision-text-dual-encoder")
-UNSCORED = float("nan")
 
 
 def load_scorer(location: str | Path, revision: str | None = None) -> Checkpoint:
@@ -83,29 +81,3 @@ def score_pack(
     values = by_shard(pack, state, identity_of(recipe, pack, location, captions), work, pa.float32())
     by_key = {row.key: value for row, value in zip(pack.rows, values, strict=True)}
     return {key: by_key[key] for key in texts}
-
-
-def read_texts(path: str | Path) -> dict[str, str]:
-    """Key -> caption of a caption file. Raises `UserError` where it is unreadable."""
-    columns = _read(path, ["key", "caption"])
-    return dict(zip(columns["key"], columns["caption"], strict=True))
-
-
-def read_scores(path: str | Path) -> dict[str, float]:
-    """Key -> score of a score file. Raises `UserError` where it is unreadable."""
-    columns = _read(path, ["key", "score"])
-    return dict(zip(columns["key"], columns["score"], strict=True))
-
-
-def write_scores(path: str | Path, scores: Mapping[str, float], recipe: Mapping[str, Any]) -> None:
-    """Write a score file, atomically, with the digest of its recipe in the metadata."""
-    table = pa.table({"key": list(scores), "score": pa.array(scores.values(), pa.float32())})
-    with atomic_path(path) as part:
-        pq.write_table(table.replace_schema_metadata({"recipe": digest_of(dict(recipe))}), part, compression="zstd")
-
-
-def _read(path: str | Path, names: list[str]) -> dict[str, list[Any]]:
-    try:
-        return pq.read_table(path, columns=names).to_pydict()
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not readable with {', '.join(names)} ({error}): make it again") from error

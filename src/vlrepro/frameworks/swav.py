@@ -49,6 +49,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise UserError(f"framework 'swav' has no variant {self.variant!r}: choose one of {', '.join(VARIANTS)}")
+        if self.prototypes < 2:
+            raise UserError(f"framework 'swav': {self.prototypes} prototypes tell nothing apart: give 2 or more")
 
 
 class Framework(nn.Module):
