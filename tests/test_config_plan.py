@@ -163,7 +163,7 @@ def test_a_recipe_that_is_null_is_not_run(values, study):
 
 def test_changing_one_recipe_changes_exactly_its_runs(values, study):
     before = planned(values, study)
-    values["recipes"]["lgsimclr_group"]["batch_size"] = 64
+    values["recipes"]["lgsimclr_group"]["batch_size"] = 32
     after = planned(values, study)
     changed = set(before.runs) ^ set(after.runs)
     assert {name.split("-seed")[0] for name in changed} == {"lgsimclr_group"}
