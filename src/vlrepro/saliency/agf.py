@@ -30,6 +30,7 @@ from vlrepro.saliency.tracing import Trace
 REVISION = 1
 
 _UNCHANGED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Hardswish, nn.Dropout, nn.Identity)
+_GATES = (nn.Hardsigmoid, nn.Sigmoid)
 _UNCHANGED_FUNCTIONS = {torch.relu, torch.relu_, functional.relu}
 _SUMS = {operator.add, operator.iadd, torch.add}
 _PRODUCTS = {operator.mul, operator.imul, torch.mul}
@@ -51,7 +52,7 @@ def attribute(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor
         guided = guided_convolutions(trace)
         # Every weight may be frozen: the pictures carry the graph.
         features = trace.run(images.detach().clone().requires_grad_())
-        probability = softened_probability(probe.like(features), features, classes)
+        probability = softened_probability(probe.like(features), features, classes.clone())
         start, *gradients = torch.autograd.grad(probability.sum(), [features, *(trace.values[node] for node in guided)])
     with torch.no_grad():
         return _go_back(trace, features * start, dict(zip(guided, gradients, strict=True)))
@@ -96,10 +97,11 @@ def _go_back(trace: Trace, start: Tensor, gradients: dict[fx.Node, Tensor]) -> T
 def _sources(trace: Trace, node: fx.Node, arrived: Tensor, gradient: Tensor | None) -> list[tuple[fx.Node, Tensor]]:
     """The nodes that an operation read, each with its part of the operation's relevance."""
     layer, source = trace.layer(node), node.args[0]
-    if node.target in _SUMS | _PRODUCTS:
-        rule = rules.sum_of_two if node.target in _SUMS else rules.gated
-        parts = rule(*(trace.values[arg] for arg in node.args), arrived)
-        return [(arg, part) for arg, part in zip(node.args, parts, strict=True) if part is not None]
+    if node.target in _SUMS:
+        parts = rules.sum_of_two(*(trace.values[arg] for arg in node.args), arrived)
+        return list(zip(node.args, parts, strict=True))
+    if node.target in _PRODUCTS:
+        return [(_signal(trace, node), arrived)]
     x = trace.values[source]
     if isinstance(layer, _UNCHANGED) or node.target in _UNCHANGED_FUNCTIONS:
         return [(source, arrived)]
@@ -121,3 +123,15 @@ def _sources(trace: Trace, node: fx.Node, arrived: Tensor, gradient: Tensor | No
         return [(source, arrived.view_as(x))]
     name = type(layer).__name__ if layer is not None else getattr(node.target, "__name__", node.target)
     raise UserError(f"agf: no rule for {name} ({node.name}): choose another saliency method for this backbone")
+
+
+def _signal(trace: Trace, product: fx.Node) -> fx.Node:
+    """The factor that a gate scales, which receives all relevance of the product: squeeze-and-excitation.
+
+    Arras et al., "Explaining Recurrent Neural Network Predictions in Sentiment Analysis" (WASSA 2017). The gate, which
+    ends in a sigmoid, takes part through the gradient. Raises `UserError` unless one factor is such a gate.
+    """
+    signals = [factor for factor in product.args if not isinstance(trace.layer(factor), _GATES)]
+    if len(signals) != 1:
+        raise UserError(f"agf: no rule for the product {product.name}: choose another saliency method")
+    return signals[0]

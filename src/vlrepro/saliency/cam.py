@@ -19,9 +19,11 @@ from vlrepro.saliency.probe import Probe, check
 
 REVISION = 1
 
+_LEAST = 1e-6  # hard-swish lets the mean of a feature map below 0, and with it a denominator of Grad-CAM++
+
 
 def cam_map(feature_map: Tensor, weights: Tensor) -> Tensor:
-    """sum_k w_k A_k, signed: Zhou et al., "Learning Deep Features for Discriminative Localization" (CVPR 2016), eq. 2."""
+    """sum_k w_k A_k: Zhou et al., "Learning Deep Features for Discriminative Localization" (CVPR 2016), eq. 2."""
     return torch.einsum("bc,bchw->bhw", weights, feature_map)
 
 
@@ -37,6 +39,15 @@ def grad_cam_map(feature_map: Tensor, weights: Tensor) -> Tensor:
 def layer_cam_map(feature_map: Tensor, weights: Tensor) -> Tensor:
     """relu(sum_k relu(w_k) A_k), without negative gradients: Jiang et al., "LayerCAM" (IEEE TIP 2021)."""
     return cam_map(feature_map, weights.relu()).relu()
+
+
+def grad_cam_plus_plus_map(feature_map: Tensor, weights: Tensor) -> Tensor:
+    """Chattopadhay et al., "Grad-CAM++" (WACV 2018), eq. 19: relu(sum_k v_k A_k) with v_k = relu(w_k) / (2 + p_k w_k).
+
+    p_k is the mean of A_k. It depends on the scale of the scores, as the method explains their exponential.
+    """
+    positive = weights.relu()
+    return cam_map(feature_map, positive / (2 + feature_map.mean((2, 3)) * positive).clamp_min(_LEAST)).relu()
 
 
 def activation_map(feature_map: Tensor) -> Tensor:
@@ -79,6 +90,11 @@ def grad_cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor)
 def layer_cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
     """LayerCAM (`layer_cam_map`), none below 0; a `Method`."""
     return _of_class(layer_cam_map, backbone, probe, images, classes)
+
+
+def grad_cam_plus_plus(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
+    """Grad-CAM++ (`grad_cam_plus_plus_map`), none below 0; a `Method`."""
+    return _of_class(grad_cam_plus_plus_map, backbone, probe, images, classes)
 
 
 def eigen_cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:

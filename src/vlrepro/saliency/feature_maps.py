@@ -42,14 +42,14 @@ def channel_weights(backbone: nn.Module, probe: Probe, feature_map: Tensor, clas
     w . relu(n(L p)) of the pooled map p: the gradient then depends on the picture, through which features are above 0.
     The score is a function of the pooled map alone, so that in both cases Grad-CAM at the last map has these weights.
     """
-    rows = probe.like(feature_map).weights[classes]
     projections = []
     while isinstance(backbone, Projected):
         projections.append(backbone)
         backbone = backbone.backbone
     if not projections:
-        return rows
+        return probe.weights.to(feature_map)[classes]
     with torch.inference_mode(False), torch.enable_grad():
+        rows = probe.like(feature_map).weights[classes]
         pooled = feature_map.mean((2, 3)).clone().requires_grad_()
         features = pooled
         for projection in reversed(projections):

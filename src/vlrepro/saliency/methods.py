@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from vlrepro.errors import UserError
 from vlrepro.saliency.agf import agf
-from vlrepro.saliency.cam import activation, cam, eigen_cam, grad_cam, layer_cam
+from vlrepro.saliency.cam import activation, cam, eigen_cam, grad_cam, grad_cam_plus_plus, layer_cam
 from vlrepro.saliency.packaged import CLASSES, packaged
 from vlrepro.saliency.probe import Method
 
 METHODS: dict[str, Method] = {
     "cam": cam,
     "grad_cam": grad_cam,
+    "grad_cam_plus_plus": grad_cam_plus_plus,
     "layer_cam": layer_cam,
     "eigen_cam": eigen_cam,
     "activation": activation,

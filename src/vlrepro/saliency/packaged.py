@@ -1,8 +1,8 @@
-"""Maps of the grad-cam package, for what has no closed form: other methods, and vision transformers.
+"""Maps of the grad-cam package (Gildenblat, "PyTorch library for CAM methods" (2021)): vision transformers, peers.
 
-They are a peer to compare with rather than for speed: the package computes in NumPy, one picture after the other, and
-Score-CAM runs the backbone once a channel. Every map comes out of it rectified, scaled to [0, 1] over its own picture
-and resized with OpenCV; the maps' scales and signs are gone.
+They serve backbones without a feature map before an average pooling, and to compare with. They are slow: the package
+computes in NumPy, one picture after the other, and Score-CAM runs the backbone once a channel. Every map comes out of
+it rectified, scaled to [0, 1] over its own picture and resized with OpenCV; the maps' scales and signs are gone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REVISION = 1
 
 CLASSES = {  # the package's class of each method
     "packaged_grad_cam": "GradCAM",
-    "packaged_grad_cam_plus_plus": "GradCAMPlusPlus",  # Chattopadhay et al. (WACV 2018)
+    "packaged_grad_cam_plus_plus": "GradCAMPlusPlus",  # adds 1e-6 to denominators of squared gradients, often no larger
     "packaged_hires_cam": "HiResCAM",  # Draelos and Carin (2020)
     "packaged_layer_cam": "LayerCAM",
     "packaged_eigen_cam": "EigenCAM",  # its sign is arbitrary: what `eigen_cam` finds salient may be cut off here

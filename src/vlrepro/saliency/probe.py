@@ -22,8 +22,8 @@ class Probe(NamedTuple):
     biases: Tensor
 
     def like(self, tensor: Tensor) -> Probe:
-        """The same probe with the device and dtype of `tensor`."""
-        return Probe(self.weights.to(tensor), self.biases.to(tensor))
+        """A copy with the device and dtype of `tensor`, which autograd takes even if it was made in inference mode."""
+        return Probe(self.weights.to(tensor).clone(), self.biases.to(tensor).clone())
 
 
 # (backbone, probe, images (B, 3, S, S) normalised, classes (B,) int64) to maps (B, S, S) float32 on the images' device.

@@ -4,8 +4,9 @@ Gur, Ali and Wolf, "Visualization of Supervised and Self-Supervised Neural Netwo
 Factorization" (AAAI 2021). Relevance has the shape of the activations it belongs to. Every rule conserves its sum over
 a picture, apart from what reaches an output all of whose inputs are 0: that has nowhere to go and is dropped.
 
-The rules of linear layers divide an output's relevance among its inputs in proportion to |x| |w|. Layers with one input an output (batch norm, ReLU, hard-swish, dropout) pass relevance on unchanged, and so no
-rule stands here for them: what a ReLU blocks is 0 and has been given none.
+The rules of linear layers divide an output's relevance among its inputs in proportion to |x| |w|. Layers with one input
+an output (batch norm, ReLU, hard-swish, dropout) pass relevance on unchanged, and so no rule stands here for them: what
+a ReLU blocks is 0 and has been given none.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d
 from torch.nn.grad import conv2d_input
-
-from vlrepro.errors import UserError
 
 _STEEPNESS = 10.0  # of the sigmoid that tells active from inactive places
 
@@ -107,20 +106,6 @@ def sum_of_two(first: Tensor, second: Tensor, relevance: Tensor) -> tuple[Tensor
     """
     share = divide(relevance, first.abs() + second.abs())
     return first.abs() * share, second.abs() * share
-
-
-def gated(first: Tensor, second: Tensor, relevance: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """All relevance of a product to the signal, none to its gate (B, C, 1, 1): squeeze-and-excitation.
-
-    Arras et al., "Explaining Recurrent Neural Network Predictions in Sentiment Analysis" (WASSA 2017). The gate takes part through the gradient. Raises `UserError` where neither factor is spatially constant.
-    """
-    if first.shape == relevance.shape and second.shape[2:] == (1, 1):
-        return relevance, None
-    if second.shape == relevance.shape and first.shape[2:] == (1, 1):
-        return None, relevance
-    raise UserError(
-        f"agf: a product of {tuple(first.shape)} and {tuple(second.shape)} is no gate: choose another saliency method"
-    )
 
 
 def divide(a: Tensor, b: Tensor) -> Tensor:
