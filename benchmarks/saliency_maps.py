@@ -91,7 +91,7 @@ def report(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor, b
         name: timed(lambda n=name: in_batches(METHODS[n], backbone, probe, images, classes, batch)) for name in PEERS
     }
     print(f"{len(images)} pictures of {images.shape[2]} px, feature maps {tuple(feature_map.shape[1:])}")
-    print(f"{'method':<30}{'CPU s':>9}{'pictures/s':>12}{'package takes':>15}")
+    print(f"{'method':<36}{'CPU s':>9}{'pictures/s':>12}{'package takes':>15}")
     for name, closed_form in CLOSED_FORMS.items():
         seconds = timed(lambda form=closed_form: upsample(form(feature_map, weights), images.shape[2:]))
         _row(f"{name} from feature maps", seconds, len(images), peers[_PEER_OF.get(name, "packaged_grad_cam")])
@@ -103,7 +103,7 @@ def report(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor, b
 
 
 def _row(name: str, seconds: float, pictures: int, peer: float) -> None:
-    print(f"{name:<30}{seconds:>9.3f}{pictures / seconds:>12.0f}{peer / seconds:>14.2f}x")
+    print(f"{name:<36}{seconds:>9.3f}{pictures / seconds:>12.0f}{peer / seconds:>14.2f}x")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def attribute(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor
         guided = guided_convolutions(trace)
         # Every weight may be frozen: the pictures carry the graph.
         features = trace.run(images.detach().clone().requires_grad_())
-        probability = softened_probability(probe.like(features), features, classes.clone())
+        probability = softened_probability(probe.like(features), features, classes.to(features.device).clone())
         start, *gradients = torch.autograd.grad(probability.sum(), [features, *(trace.values[node] for node in guided)])
     with torch.no_grad():
         return _go_back(trace, features * start, dict(zip(guided, gradients, strict=True)))

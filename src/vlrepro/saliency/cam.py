@@ -67,14 +67,14 @@ def eigen_cam_map(feature_map: Tensor) -> Tensor:
     Without the mean taken off, an all-positive feature map would have a first component that hardly differs from that
     activation map.
     """
-    places = feature_map.flatten(2).mT.double()  # the Gram matrix squares the spread of the singular values
+    places = feature_map.flatten(2).mT
     centred = places - places.mean(1, keepdim=True)
     # With X = U s V^T, the projection X v_1 is s_1 u_1, and u_1 an eigenvector of X X^T, of h w places only.
     values, vectors = torch.linalg.eigh(centred @ centred.mT)
     component = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
     agreement = (component * activation_map(feature_map).flatten(1)).sum(1, keepdim=True)
     signed = torch.where(agreement < 0, -component, component)
-    return signed.to(feature_map.dtype).view(-1, *feature_map.shape[2:])
+    return signed.view(-1, *feature_map.shape[2:])
 
 
 def cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
