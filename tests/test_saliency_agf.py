@@ -20,7 +20,7 @@ from torch import nn
 from vlrepro.errors import UserError
 from vlrepro.models.backbones import build_backbone
 from vlrepro.saliency import relevance as rules
-from vlrepro.saliency.agf import agf, attribute, guided_convolutions, softened_probability
+from vlrepro.saliency.agf import agf, attribute, guided_convolutions, softened_log_odds
 from vlrepro.saliency.probe import Probe
 from vlrepro.saliency.tracing import Trace
 
@@ -99,9 +99,10 @@ def test_a_residual_network_conserves_relevance(kind):
         backbone = used("resnet_small", {"width": 16}).double()  # at 8, some places have no active channel at all
     probe, images, classes = random_probe(backbone), random_images(3, 48).double(), torch.tensor([0, 1, 1])
     features = backbone(images).detach().requires_grad_()
-    gradient = torch.autograd.grad(softened_probability(probe.like(features), features, classes).sum(), features)[0]
+    gradient = torch.autograd.grad(softened_log_odds(probe.like(features), features, classes).sum(), features)[0]
+    start = features.detach() * gradient
     found = attribute(backbone, probe, images, classes)
-    torch.testing.assert_close(sums(found), sums(features.detach() * gradient), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(sums(found), sums(start) / start.abs().sum(1), rtol=1e-8, atol=1e-8)
 
 
 def test_a_linear_layer_by_hand():
@@ -143,21 +144,35 @@ def test_a_factorisation_by_hand():
     assert rules.factorise(torch.ones(1, 1, 1, 2), relevance).abs().max() < 1e-6  # both means are the same
 
 
-def test_a_softened_probability_by_hand():
+def test_softened_log_odds_by_hand():
     probe = Probe(torch.eye(3), torch.tensor([-1.0, -1.0, -1.0]))
     z = [2, 2 * math.exp(-1 / 8), 2 * math.exp(-1 / 2)]  # scores 2, 1, 0 above the lowest, of class 0
-    expected = math.exp(z[0]) / sum(math.exp(value) for value in z)
-    found = softened_probability(probe, torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([0]))
-    assert found.item() == pytest.approx(expected)
+    probability = math.exp(z[0]) / sum(math.exp(value) for value in z)
+    found = softened_log_odds(probe, torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([0]))
+    assert found.item() == pytest.approx(math.log(probability / (1 - probability)))
 
 
-def test_the_class_of_the_lowest_score_and_equal_scores_have_a_gradient():
+def test_the_lowest_score_equal_scores_and_sure_ones_have_a_gradient():
     probe = Probe(torch.tensor([[2.0, 1], [-3, 1], [1, 2]]), torch.zeros(3))
-    features = torch.tensor([[1.0, 1.0], [0.0, 0.0]], requires_grad=True)
-    probability = softened_probability(probe, features, torch.tensor([1, 1]))
-    gradient = torch.autograd.grad(probability.sum(), features)[0]
+    features = torch.tensor([[1.0, 1.0], [0.0, 0.0], [1000.0, 0.0]], requires_grad=True)
+    score = softened_log_odds(probe, features, torch.tensor([1, 1, 0]))
+    gradient = torch.autograd.grad(score.sum(), features)[0]
     assert gradient.isfinite().all()
-    assert gradient[0].abs().max() > 0.01
+    assert (gradient[[0, 2]].abs().amax(1) > 0.01).all()
+
+
+def test_maps_do_not_depend_on_a_constant_of_the_scores():
+    backbone = used(*CONVOLUTIONAL["basic"]).double()
+    probe, images, classes = random_probe(backbone), random_images(2, 32).double(), torch.tensor([0, 1])
+    shifted = Probe(probe.weights, probe.biases - 100)
+    found, expected = (attribute(backbone, one, images, classes) for one in (shifted, probe))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_probe_of_one_class_is_refused():
+    backbone = build_backbone("resnet_small", width=4)
+    with pytest.raises(UserError, match="one class"):
+        agf(backbone, random_probe(backbone, classes=1), random_images(1, 32), torch.tensor([0]))
 
 
 @pytest.mark.parametrize(

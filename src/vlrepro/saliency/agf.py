@@ -2,13 +2,15 @@
 
 Gur, Ali and Wolf, "Visualization of Supervised and Self-Supervised Neural Networks via Attribution Guided
 Factorization" (AAAI 2021). Relevance starts at the probe as each feature times the gradient of the class's softened
-probability and goes back layer by layer to the picture, conserving its sum (`relevance.py`). One convolution of a block
+log-odds and goes back layer by layer to the picture, conserving its sum (`relevance.py`). One convolution of a block
 redistributes it towards what the gradient supports: the first spatial one, so the 3x3 of a bottleneck block, the first
 3x3 of a basic block and the depthwise one of a MobileNet block. The others use the plain rule. Values above 0 support
 the class.
 
 Where this departs from the published code, and why:
-- scores are counted from each picture's lowest (`softened_probability`): a target score below 0 would invert the map;
+- scores are counted from each picture's lowest (`softened_log_odds`): a target score below 0 would invert the map;
+- log-odds take the place of the probability: a positive factor of the gradient, which vanishes where the probe is sure;
+- relevance starts with magnitudes of sum 1, so that the scale of features and probe does not matter any further;
 - sums, at skip connections, are divided by absolute and not by signed contributions, which cancel;
 - depthwise, grouped and dilated convolutions, hard-swish and squeeze-and-excitation have rules, which it lacks;
 - the map is not divided by its greatest value, which would flip a map that is nowhere above 0.
@@ -52,26 +54,31 @@ def attribute(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor
         guided = guided_convolutions(trace)
         # Every weight may be frozen: the pictures carry the graph.
         features = trace.run(images.detach().clone().requires_grad_())
-        probability = softened_probability(probe.like(features), features, classes.to(features.device).clone())
-        start, *gradients = torch.autograd.grad(probability.sum(), [features, *(trace.values[node] for node in guided)])
+        score = softened_log_odds(probe.like(features), features, classes.to(features.device).clone())
+        own, *gradients = torch.autograd.grad(score.sum(), [features, *(trace.values[node] for node in guided)])
     with torch.no_grad():
-        return _go_back(trace, features * start, dict(zip(guided, gradients, strict=True)))
+        start = rules.divide(features * own, (features * own).abs().sum(1, keepdim=True))
+        return _go_back(trace, start, dict(zip(guided, gradients, strict=True)))
 
 
-def softened_probability(probe: Probe, features: Tensor, classes: Tensor) -> Tensor:
-    """Each class's probability (B,) after a soft-max over how near the scores are to the class's own score.
+def softened_log_odds(probe: Probe, features: Tensor, classes: Tensor) -> Tensor:
+    """Each class's log-odds (B,) in a soft-max over how near the scores are to the class's own score.
 
-    With scores y, the class's y_t and s = max_j |y_j - y_t|, it is soft-max_t of y_t exp(-((y_j - y_t) / s)^2 / 2). A
-    soft-max of the scores themselves would have no gradient left where the probe is sure. It depends on y_t itself and
-    turns round below 0, while scores are defined up to a constant only: a picture's lowest score counts as 0.
+    With scores y, the class's y_t and s = max_j |y_j - y_t|, it is the soft-max of y_t exp(-((y_j - y_t) / s)^2 / 2). A
+    soft-max of the scores themselves would leave no gradient to any but the best two classes. This one depends on y_t
+    itself and turns round below 0, while scores are defined up to a constant only: a picture's lowest counts as 0.
+    Raises `UserError` for a probe of one class.
     """
+    if len(probe.weights) < 2:
+        raise UserError("agf: the probe has one class: give it another to compare with")
     scores = features @ probe.weights.T + probe.biases
     scores = scores - scores.detach().amin(1, keepdim=True)  # a constant: a target that is lowest keeps its gradient
     target = scores.gather(1, classes[:, None])
     distance = (scores - target).abs()
     scale = distance.amax(1, keepdim=True).clamp_min(torch.finfo(scores.dtype).tiny ** 0.5)
     nearness = target * torch.exp(-0.5 * (distance / scale).square())
-    return nearness.softmax(1).gather(1, classes[:, None])[:, 0]
+    others = nearness.scatter(1, classes[:, None], -torch.inf)
+    return target[:, 0] - others.logsumexp(1)
 
 
 def guided_convolutions(trace: Trace) -> list[fx.Node]:

@@ -37,7 +37,7 @@ def guided_convolution(x: Tensor, layer: nn.Conv2d, relevance: Tensor, gradient:
     To the base relevance C are added, where C is not 0: the input times its gradient (`influence`), which parts of the
     activations and of the gradient go with positive rather than negative relevance (`factorise`), and the relevance
     without regard to the activations, against a bias towards salient inputs. The mean of what is added is then taken
-    off (`shift`). Gradients are with regard to the class's `softened_probability`.
+    off (`shift`). Gradients are with regard to the class's `softened_log_odds`.
     """
     size = layer.weight.abs()
     base = convolution(x, layer, relevance)
