@@ -37,6 +37,9 @@ from vlrepro.pairs.encoding import embed
 from vlrepro.pairs.mining import mine_pairs
 from vlrepro.randomness import torch_generator
 from vlrepro.revisions import revision_of
+from vlrepro.saliency.methods import saliency_method
+from vlrepro.saliency.packaged import CLASSES
+from vlrepro.saliency.probe import Probe
 from vlrepro.training.loop import Files, train
 
 RECORD = Path(__file__).with_name("revisions.json")
@@ -194,6 +197,15 @@ def few():
     return [few_shot(train_x, test_x, draw_episodes(train_y, test_y, protocol, "toy"), protocol).accuracy]
 
 
+def saliency(*names):
+    """Sums of the maps' halves, so that a place that moves shows; in float64, as AGF divides places by a sign."""
+    torch.manual_seed(0)
+    backbone, images = build_backbone("resnet_small", width=4).double(), torch.randn(2, 3, 32, 32).double()
+    probe = Probe(torch.randn(3, 32), torch.randn(3))
+    maps = [saliency_method(name)(backbone, probe, images, torch.tensor([0, 2])) for name in names]
+    return [half.double().abs().sum().item() for found in maps for half in found.split(16, dim=1)]
+
+
 OUTPUTS = {
     "captions.noise": noise,
     "captions.sources": sources,
@@ -219,6 +231,9 @@ OUTPUTS = {
     "evaluation.features": features,
     "evaluation.linear": linear,
     "evaluation.few_shot": few,
+    "saliency.cam": partial(saliency, "cam", "grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "activation"),
+    "saliency.agf": partial(saliency, "agf"),
+    "saliency.packaged": partial(saliency, *(name for name in CLASSES if "eigen" not in name)),  # its sign is LAPACK's
 }
 
 

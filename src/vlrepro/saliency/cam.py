@@ -1,0 +1,118 @@
+"""Class activation maps in closed form, from the last feature map A (B, C, h, w) before the average pooling.
+
+A linear probe reads the mean of A over its h w places, so the gradient of a class score with regard to A_k is the
+probe's weight w_k / (h w) everywhere. That makes several methods one sum without a backward pass; factors that are the
+same over a picture are left out. Behind a `Projected` backbone, w is the gradient at the picture (`channel_weights`).
+
+Each `*_map` takes A, and (B, C) weights where it has a class, and returns (B, h, w); each method upsamples that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from vlrepro.saliency.feature_maps import channel_weights, last_map, upsample
+from vlrepro.saliency.probe import Probe, check
+
+REVISION = 1
+
+_LEAST = 1e-6  # hard-swish lets the mean of a feature map below 0, and with it a denominator of Grad-CAM++
+
+
+def cam_map(feature_map: Tensor, weights: Tensor) -> Tensor:
+    """sum_k w_k A_k: Zhou et al., "Learning Deep Features for Discriminative Localization" (CVPR 2016), eq. 2."""
+    return torch.einsum("bc,bchw->bhw", weights, feature_map)
+
+
+def grad_cam_map(feature_map: Tensor, weights: Tensor) -> Tensor:
+    """The rectified sum relu(sum_k w_k A_k) of Selvaraju et al., "Grad-CAM" (ICCV 2017), eq. 2.
+
+    Here it is also XGrad-CAM and the rectified HiResCAM (Draelos and Carin 2020), as the gradient is the same at every
+    place.
+    """
+    return cam_map(feature_map, weights).relu()
+
+
+def layer_cam_map(feature_map: Tensor, weights: Tensor) -> Tensor:
+    """relu(sum_k relu(w_k) A_k), without negative gradients: Jiang et al., "LayerCAM" (IEEE TIP 2021)."""
+    return cam_map(feature_map, weights.relu()).relu()
+
+
+def grad_cam_plus_plus_map(feature_map: Tensor, weights: Tensor) -> Tensor:
+    """Chattopadhay et al., "Grad-CAM++" (WACV 2018), eq. 19: relu(sum_k v_k A_k) with v_k = relu(w_k) / (2 + p_k w_k).
+
+    p_k is the mean of A_k. It depends on the scale of the scores, as the method explains their exponential.
+    """
+    positive = weights.relu()
+    return cam_map(feature_map, positive / (2 + feature_map.mean((2, 3)) * positive).clamp_min(_LEAST)).relu()
+
+
+def activation_map(feature_map: Tensor) -> Tensor:
+    """The mean activation over channels: Karjauv and Albayrak, "LaFAM" (2024). It knows no class.
+
+    The map is rectified first, which changes nothing behind a ReLU; hard-swish lets slightly negative values through.
+    """
+    return feature_map.relu().mean(1)
+
+
+def eigen_cam_map(feature_map: Tensor) -> Tensor:
+    """The places' first principal component: Muhammad and Yeasin, "Eigen-CAM" (IJCNN 2020). It knows no class.
+
+    The channel vectors of the h w places, less their mean, are projected on their first right singular vector. A
+    singular vector has no sign of its own: the map is given the sign with which it correlates positively with the
+    activation map, so that strongly activated places are salient, and positive where that correlation is exactly 0.
+    Without the mean taken off, an all-positive feature map would have a first component that hardly differs from that
+    activation map.
+    """
+    places = feature_map.flatten(2).mT
+    centred = places - places.mean(1, keepdim=True)
+    # With X = U s V^T, the projection X v_1 is s_1 u_1, and u_1 an eigenvector of X X^T, of h w places only.
+    values, vectors = torch.linalg.eigh(centred @ centred.mT)
+    component = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
+    agreement = (component * activation_map(feature_map).flatten(1)).sum(1, keepdim=True)
+    signed = torch.where(agreement < 0, -component, component)
+    return signed.view(-1, *feature_map.shape[2:])
+
+
+def cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
+    """Signed class activation maps (`cam_map`); a `Method`."""
+    return _of_class(cam_map, backbone, probe, images, classes)
+
+
+def grad_cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
+    """Grad-CAM (`grad_cam_map`), none below 0; a `Method`."""
+    return _of_class(grad_cam_map, backbone, probe, images, classes)
+
+
+def layer_cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
+    """LayerCAM (`layer_cam_map`), none below 0; a `Method`."""
+    return _of_class(layer_cam_map, backbone, probe, images, classes)
+
+
+def grad_cam_plus_plus(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
+    """Grad-CAM++ (`grad_cam_plus_plus_map`), none below 0; a `Method`."""
+    return _of_class(grad_cam_plus_plus_map, backbone, probe, images, classes)
+
+
+def eigen_cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
+    """Eigen-CAM (`eigen_cam_map`), of mean 0 before upsampling, the same for every class; a `Method`."""
+    check(backbone, probe, images, classes)
+    return upsample(eigen_cam_map(last_map(backbone, images)), images.shape[2:])
+
+
+def activation(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
+    """Label-free activation maps (`activation_map`), none below 0, the same for every class; a `Method`."""
+    check(backbone, probe, images, classes)
+    return upsample(activation_map(last_map(backbone, images)), images.shape[2:])
+
+
+def _of_class(
+    closed_form: Callable[[Tensor, Tensor], Tensor], backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor
+) -> Tensor:
+    check(backbone, probe, images, classes)
+    feature_map = last_map(backbone, images)
+    weights = channel_weights(backbone, probe, feature_map, classes)
+    return upsample(closed_form(feature_map, weights), images.shape[2:])
