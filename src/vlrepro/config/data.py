@@ -12,7 +12,8 @@ from vlrepro.config.base import Digest, Positive, Share, Slug, Strict
 class ComposeConfig(Strict):
     """Objects of one pack over backgrounds made of another pack's pictures: `vlrepro.data.sources.composed`.
 
-    `sides`: least and greatest length in pixels of an object's longer side, on a square of `canvas` pixels.
+    `sides`: least and greatest length in pixels of an object's longer side, on a square of `canvas` pixels;
+    `distractors`: how many drawings of other content lie under it, of the same sizes.
     """
 
     objects: Slug
@@ -20,6 +21,7 @@ class ComposeConfig(Strict):
     placement: Literal["random", "centred"] = "random"
     canvas: Positive = 96
     sides: tuple[Positive, Positive] = (24, 60)
+    distractors: int = Field(0, ge=0)
     seed: int = 0
 
     @model_validator(mode="after")

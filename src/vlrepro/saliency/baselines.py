@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, sobel
+from scipy.ndimage import correlate1d, gaussian_filter
 
 from vlrepro.errors import UserError
 from vlrepro.randomness import numpy_generator
@@ -63,8 +63,10 @@ def centred_gaussian(shape: tuple[int, int], sigma: float) -> Array:
 
     All widths rank the pixels of a canvas alike: threshold-free scores by order do not depend on `sigma`.
     """
-    y, x = ((np.arange(size) + 0.5) / size - 0.5 for size in shape)
-    return np.exp(-(y[:, None] ** 2 + x**2) / (2 * sigma**2))
+    height, width = shape
+    # In whole numbers, so that pixels at the same distance get the same value at every width.
+    y, x = (2 * np.arange(height)[:, None] + 1 - height) * width, (2 * np.arange(width) + 1 - width) * height
+    return np.exp(-((y**2 + x**2) / (2 * height * width) ** 2) / (2 * sigma**2))
 
 
 def tuned_gaussian(masks: Masks, sigmas: Sequence[float] = SIGMAS) -> tuple[Baseline, float]:
@@ -108,8 +110,11 @@ def edges(pictures: NDArray[np.uint8], blur: float = 0.0) -> Array:
     if pictures.ndim != 4:
         raise UserError(f"pictures of shape {pictures.shape}: pass (n, channels, H, W)")
     values = pictures.astype(np.float64)
-    squares = (sobel(values, axis=axis, mode="nearest") ** 2 for axis in (2, 3))
-    magnitude = np.sqrt(sum(squares).sum(axis=1))
+    squares = 0
+    for along, across in ((2, 3), (3, 2)):  # scipy's `sobel` would smooth over channels and pictures too
+        slopes = correlate1d(values, [-1, 0, 1], axis=along, mode="nearest")
+        squares = squares + correlate1d(slopes, [1, 2, 1], axis=across, mode="nearest") ** 2
+    magnitude = np.sqrt(squares.sum(axis=1))
     return gaussian_filter(magnitude, (0, blur, blur), mode="nearest") if blur else magnitude
 
 

@@ -6,7 +6,8 @@ two sets share keys, and the difference between them is what the centre is worth
 
 Backgrounds show nothing as a whole: an enlarged crop of a drawing, a blurred one, or a wallpaper of small ones, over a
 random colour. A drawing comes from the object's own split, so that no test background is seen in training, and from a
-class whose name shares no word with the object's. Everything drawn by lot is keyed by the object's key.
+class whose name shares no word with the object's. Edges still tell a sharp object from a smooth background;
+`distractors` puts sharp drawings of other content under it. Everything drawn by lot is keyed by the object's key.
 """
 
 from __future__ import annotations
@@ -54,7 +55,6 @@ def compose(objects: Pack, backgrounds: Pack, recipe: Mapping[str, Any]) -> Iter
     """
     subjects = [_subjects(row) for row in backgrounds.rows]
     for position, row in enumerate(objects.rows):
-        generator = numpy_generator("composed", recipe["seed"], row.key)
         mine = _subjects(row)
         others = [
             number
@@ -65,11 +65,24 @@ def compose(objects: Pack, backgrounds: Pack, recipe: Mapping[str, Any]) -> Iter
             raise UserError(
                 f"{row.key}: no background of other content in the split {row.split!r}: choose another pack"
             )
-        chosen = others[int(generator.integers(len(others)))]
-        scene, kind = _background(_rgba(backgrounds, chosen), recipe["canvas"], generator)
-        layer = _placed(_cut_out(objects, position), recipe, generator)
-        other = backgrounds.rows[chosen]
-        yield _picture(row, other, kind, Image.alpha_composite(scene, layer), layer)
+        yield _composed(objects, position, backgrounds, others, recipe)
+
+
+def _composed(objects: Pack, position: int, backgrounds: Pack, others: list[int], recipe: Mapping[str, Any]) -> Picture:
+    row = objects.rows[position]
+    generator = numpy_generator("composed", recipe["seed"], row.key)
+    chosen = others[int(generator.integers(len(others)))]
+    scene, kind = _background(_rgba(backgrounds, chosen), recipe["canvas"], generator)
+    made_of = f"{row.source} over {backgrounds.rows[chosen].source} ({kind})"
+    layer = _placed(_cut_out(objects, position), recipe, generator, recipe["placement"] == "centred")
+    generator = numpy_generator("composed", recipe["seed"], row.key, "distractors")  # the rest stays as without them
+    for _ in range(recipe["distractors"]):
+        number = others[int(generator.integers(len(others)))]
+        scene = Image.alpha_composite(scene, _placed(_rgba(backgrounds, number), recipe, generator, False))
+        made_of += f" with {backgrounds.rows[number].source}"
+    licences = dict.fromkeys((row.licence, backgrounds.rows[chosen].licence))
+    licence = " AND ".join(name for name in licences if name)
+    return _picture(row, Image.alpha_composite(scene, layer), layer, made_of, licence)
 
 
 def _subjects(row: Row) -> set[str]:
@@ -97,14 +110,16 @@ def _scaled(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     return picture.convert("RGBa").resize(size, Image.Resampling.BICUBIC).convert("RGBA")
 
 
-def _placed(picture: Image.Image, recipe: Mapping[str, Any], generator: np.random.Generator) -> Image.Image:
-    """The object on a transparent canvas; its place is drawn in the centred set too, so that both draw alike."""
+def _placed(
+    picture: Image.Image, recipe: Mapping[str, Any], generator: np.random.Generator, centred: bool
+) -> Image.Image:
+    """A drawing on a transparent canvas; a place is drawn for a centred one too, so that both sets draw alike."""
     low, high = recipe["sides"]
     scale = int(generator.integers(low, high + 1)) / max(picture.size)
     size = tuple(max(1, round(length * scale)) for length in picture.size)
     free = [recipe["canvas"] - length for length in size]
     place = [int(generator.integers(length + 1)) for length in free]
-    if recipe["placement"] == "centred":
+    if centred:
         place = [length // 2 for length in free]
     layer = Image.new("RGBA", (recipe["canvas"],) * 2, (0, 0, 0, 0))
     layer.paste(_scaled(picture, size), tuple(place))
@@ -143,9 +158,8 @@ def _tiled(picture: Image.Image, side: int, generator: np.random.Generator) -> I
     return Image.fromarray(tile[np.ix_(down % length, across % length)])
 
 
-def _picture(row: Row, background: Row, kind: str, scene: Image.Image, layer: Image.Image) -> Picture:
+def _picture(row: Row, scene: Image.Image, layer: Image.Image, source: str, licence: str) -> Picture:
     mask = (np.asarray(layer.getchannel("A")) >= OPAQUE).astype(np.uint8)
-    licences = dict.fromkeys((row.licence, background.licence))
     return Picture(
         key=row.key,
         data=_png(scene.convert("RGB")),
@@ -159,8 +173,8 @@ def _picture(row: Row, background: Row, kind: str, scene: Image.Image, layer: Im
         concept=row.concept,
         group=row.group,
         split=row.split,
-        source=f"{row.source} over {background.source} ({kind})",
-        licence=" AND ".join(licence for licence in licences if licence),
+        source=source,
+        licence=licence,
         mask=_png(Image.fromarray(mask)),
     )
 
