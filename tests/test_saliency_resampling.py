@@ -1,5 +1,7 @@
 """Set scores under the tables' resamples: the same draws, ratios anew in each, and intervals that cover."""
 
+import json
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
@@ -9,7 +11,9 @@ from vlrepro.saliency.canvas import OBJECT
 from vlrepro.saliency.overlap import count, mean_iou, object_iou
 from vlrepro.saliency.precision import average_precision, pooled_average_precision
 from vlrepro.saliency.resampling import resample_statistics
-from vlrepro.saliency.statistics import mean_of
+from vlrepro.saliency.scores import score_maps
+from vlrepro.saliency.statistics import from_plain, mean_of, to_plain
+from vlrepro.saliency.thresholds import MEAN
 from vlrepro.tables.statistics import Scores, example_weights, mean_interval, paired_difference, resample_column
 
 
@@ -52,6 +56,16 @@ def test_pooled_precision_against_scikit_learn_under_weights():
     pixels = np.broadcast_to(weights[0][:, None, None], masks.shape)
     expected = average_precision_score(masks.ravel(), levels.ravel(), sample_weight=pixels.ravel())
     assert pooled_average_precision(levels, masks).under(weights)[0] == pytest.approx(expected)
+
+
+def test_metrics_files_hold_statistics_exactly():
+    maps, masks = images(5, 4)
+    weights = np.random.default_rng(0).random((3, 5))
+    for statistic in score_maps(maps, masks, {"mean": MEAN}).values():
+        again = from_plain(json.loads(json.dumps(to_plain(statistic))))
+        assert np.array_equal(again.under(weights), statistic.under(weights))
+    with pytest.raises(UserError, match="no statistic in the keys kind, values"):
+        from_plain({"kind": "ratio", "values": []})
 
 
 def test_differences_are_paired():

@@ -6,12 +6,14 @@ is a ratio of sums and a precision-recall curve over the set is neither. So a sc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vlrepro.errors import UserError
 from vlrepro.saliency.canvas import Array
 
 
@@ -21,6 +23,10 @@ class Statistic(Protocol):
     @property
     def n(self) -> int:
         """How many images are scored."""
+
+    @property
+    def value(self) -> float:
+        """The score of the set."""
 
     def under(self, weights: Array) -> Array:
         """The score, (r,), under each row of image weights (r, n): non-negative, of any positive sum."""
@@ -109,3 +115,24 @@ class PooledPrecision:
     def of(self, chosen: NDArray) -> PooledPrecision:
         """The score of some of the images, by position or flag."""
         return PooledPrecision(self.positives[chosen], self.totals[chosen])
+
+
+_KINDS = {"ratio": Ratio, "pooled_precision": PooledPrecision}
+
+
+def to_plain(statistic: Statistic) -> dict[str, Any]:
+    """What a metrics file holds of a statistic: its kind and lists of numbers, exact."""
+    kind = next(name for name, of in _KINDS.items() if isinstance(statistic, of))
+    arrays = {field.name: getattr(statistic, field.name) for field in fields(statistic)}
+    whole = {name: np.array_equal(values, np.rint(values)) for name, values in arrays.items()}
+    return {"kind": kind} | {
+        name: (values.astype(np.int64) if whole[name] else values).tolist() for name, values in arrays.items()
+    }
+
+
+def from_plain(plain: Mapping[str, Any]) -> Statistic:
+    """The statistic that `to_plain` wrote. Raises `UserError` for what it did not write."""
+    kind = _KINDS.get(plain.get("kind", ""))
+    if kind is None or set(plain) != {"kind", *(field.name for field in fields(kind))}:
+        raise UserError(f"no statistic in the keys {', '.join(plain)}: remove the metrics file and evaluate again")
+    return kind(**{name: np.array(values, np.float64) for name, values in plain.items() if name != "kind"})
