@@ -41,6 +41,40 @@ def planned(values, study):
     return make_plan(load_config(values), {study.slug: study})
 
 
+COMPOSED = {"source": "composed", "compose": {"objects": "openmoji", "backgrounds": "openclipart"}}
+
+
+def composed(**changes):
+    return {**COMPOSED, "compose": COMPOSED["compose"] | changes}
+
+
+def composed_recipe(values, study, **changes):
+    """(id, recipe) of a composed pack that takes the place of the set `openmoji`'s."""
+    values = copy.deepcopy(values)
+    values["packs"]["new"] = composed(**changes)
+    values["sets"]["openmoji"]["pack"] = "new"
+    packs = planned(values, study).packs
+    return next((name, recipe) for name, recipe in packs.items() if name.startswith("new-"))
+
+
+def test_a_composed_pack_is_identified_by_its_parts_and_choices(values, study):
+    name, recipe = composed_recipe(values, study)
+    assert (recipe["source"], recipe["path"], recipe["digest"]) == ("composed", None, None)
+    assert recipe["compose"]["objects"]["digest"] == values["packs"]["openmoji"]["digest"]
+    assert recipe["compose"]["sides"] == [24, 60]
+    assert composed_recipe(values, study)[0] == name
+    for change in ({"placement": "centred"}, {"seed": 1}, {"distractors": 2}, {"backgrounds": "fluent_flat"}):
+        assert composed_recipe(values, study, **change)[0] != name
+    moved = copy.deepcopy(values)
+    moved["packs"]["openmoji"]["path"] = "elsewhere"
+    assert composed_recipe(moved, study)[0] == name
+    moved["packs"]["openmoji"]["digest"] = "0" * 64
+    assert composed_recipe(moved, study)[0] != name
+    moved["packs"]["openmoji"] |= {"digest": None, "revision": "1"}
+    with pytest.raises(UserError, match=r"packs.new.compose.objects: 'openmoji' has no digest"):
+        composed_recipe(moved, study)
+
+
 TABLES = ("table1", "table2", "augmentation", "captions", "scopes", "backbones", "frameworks", "protocols")
 
 
@@ -101,6 +135,13 @@ def test_evidence_reuses_the_pocket_runs(study):
         (("captions", "original", "rates", "vague"), 0.9, "the rates sum to"),
         (("seeds",), [0, 0], "a seed is given twice"),
         (("packs", "pretrain", "digest"), "abc", "packs.pretrain.digest"),
+        (("packs", "pretrain", "path"), None, "give the path of the pack"),
+        (("packs", "pretrain", "compose"), {"objects": "openmoji", "backgrounds": "digits"}, "source composed needs"),
+        (("packs", "new"), {"source": "composed", "revision": "1"}, "source composed needs compose, and only it"),
+        (("packs", "new"), {**COMPOSED, "revision": "1"}, "source composed takes no path, digest or revision"),
+        (("packs", "new"), composed(objects="moon"), "packs.new.compose.objects names 'moon'"),
+        (("packs", "new"), composed(backgrounds="sky"), "packs.new.compose.backgrounds names 'sky'"),
+        (("packs", "new"), composed(sides=[50, 120]), "sides must ascend and fit the canvas"),
         (("evaluation", "sets"), ["moon"], "evaluation.sets names 'moon'"),
         (("captions", "generated", "captioner"), "nobody", "captions.generated.captioner names 'nobody'"),
         (("captions", "refined", "scorer"), None, "method refined needs original, generated, scorer: see scorer"),

@@ -5,16 +5,20 @@ revision in `revisions.json`. To change results on purpose: raise the module's R
 `python tests/test_revisions.py`. The numbers say that nothing moved, not that they are right: other tests do that.
 """
 
+import io
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import shape_pictures
+from PIL import Image
 from safetensors.torch import load_file
 
 from vlrepro.captions.captioner import generate, load_captioner
@@ -26,6 +30,7 @@ from vlrepro.captions.stand_ins import train_stand_in
 from vlrepro.data.augment import Augment, AugmentationOptions
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, write_pack
+from vlrepro.data.sources.composed import compose
 from vlrepro.evaluation.features import extract
 from vlrepro.evaluation.few_shot import FewShotProtocol, draw_episodes, few_shot
 from vlrepro.evaluation.linear import LabelledFeatures, linear_probe
@@ -64,6 +69,18 @@ def sources():
 def loader():
     pixels = Pictures(pack(), 20).batch(range(64)).double()
     return [pixels.mean().item(), pixels.std().item()]
+
+
+def composed():
+    """Objects over backgrounds of other content: what is drawn by lot, and the mean colour and mask."""
+    options = {"placement": "random", "canvas": 32, "sides": [8, 20], "distractors": 1, "seed": 0}
+    folder = Path(tempfile.mkdtemp())
+    write_pack(folder, [replace(one, label="scene", concept="scene") for one in shape_pictures(32, seed=1)])
+    found = []
+    for picture in islice(compose(pack(), Pack(folder), options), 8):
+        pixels = [np.asarray(Image.open(io.BytesIO(data))) for data in (picture.data, picture.mask)]
+        found += [float(values.mean()) for values in pixels]
+    return found
 
 
 def augment():
@@ -211,6 +228,7 @@ OUTPUTS = {
     "captions.sources": sources,
     "data.loader": loader,
     "data.augment": augment,
+    "data.sources.composed": composed,
     "captions.captioner": captioner,
     "captions.scorer": scorer,
     "captions.stand_ins": stand_ins,

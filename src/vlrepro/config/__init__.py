@@ -100,6 +100,10 @@ class Config(Strict):
             for key, entry in getattr(self, section).items():
                 for field, table in fields.items():
                     yield f"{section}.{key}.{field}", getattr(entry, field, None), table
+        for key, pack in self.packs.items():
+            if pack.compose:
+                yield f"packs.{key}.compose.objects", pack.compose.objects, "packs"
+                yield f"packs.{key}.compose.backgrounds", pack.compose.backgrounds, "packs"
         for section in ("captioners", "scorers"):
             for key, entry in getattr(self, section).items():
                 if entry.stand_in:

@@ -9,16 +9,50 @@ from pydantic import Field, model_validator
 from vlrepro.config.base import Digest, Positive, Share, Slug, Strict
 
 
+class ComposeConfig(Strict):
+    """Objects of one pack over backgrounds made of another pack's pictures: `vlrepro.data.sources.composed`.
+
+    `sides`: least and greatest length in pixels of an object's longer side, on a square of `canvas` pixels;
+    `distractors`: how many drawings of other content lie under it, of the same sizes.
+    """
+
+    objects: Slug
+    backgrounds: Slug
+    placement: Literal["random", "centred"] = "random"
+    canvas: Positive = 96
+    sides: tuple[Positive, Positive] = (24, 60)
+    distractors: int = Field(0, ge=0)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _objects_fit(self) -> ComposeConfig:
+        if not self.sides[0] <= self.sides[1] <= self.canvas:
+            raise ValueError("sides must ascend and fit the canvas")
+        return self
+
+
 class PackConfig(Strict):
-    """Where an image set comes from. `digest` is the SHA-256 of the pack's SHA256SUMS."""
+    """Where an image set comes from. `digest` is the SHA-256 of the pack's SHA256SUMS.
+
+    The source `composed` takes `compose` instead of a path, a digest or a revision: its packs' digests identify it.
+    """
 
     source: str
-    path: str
+    path: str | None = None
     digest: Digest | None = None
     revision: str | None = None
+    compose: ComposeConfig | None = None
 
     @model_validator(mode="after")
     def _identified(self) -> PackConfig:
+        if (self.compose is not None) != (self.source == "composed"):
+            raise ValueError("source composed needs compose, and only it")
+        if self.compose is not None:
+            if (self.path, self.digest, self.revision) != (None, None, None):
+                raise ValueError("source composed takes no path, digest or revision")
+            return self
+        if self.path is None:
+            raise ValueError("give the path of the pack")
         if (self.digest is None) == (self.revision is None):
             raise ValueError("give either digest or revision")
         return self

@@ -10,6 +10,7 @@ import io
 import numpy as np
 from PIL import Image
 
+OPAQUE = 128  # of 255: where alpha is a mask, this much and more is object
 MAX_PIXELS = 64_000_000  # a picture with more is refused before decoding: a decompression bomb or a mistake
 
 
@@ -23,7 +24,7 @@ def decode(data: bytes, canvas: int) -> np.ndarray:
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError(f"{picture.width} x {picture.height} pixels: too many")
             picture.draft("RGB", (canvas, canvas))  # JPEG: decode at a reduced scale
-            return np.asarray(_square(_opaque(picture), canvas))
+            return np.asarray(square(_opaque(picture), canvas))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"does not decode ({error})") from error
 
@@ -36,11 +37,12 @@ def _opaque(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _square(picture: Image.Image, canvas: int) -> Image.Image:
+def square(picture: Image.Image, canvas: int, resampling: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
+    """Scale a picture's short side to `canvas` and keep the centre; a mask goes the same way, by nearest neighbour."""
     if picture.size == (canvas, canvas):
         return picture
     short = min(picture.size)
     size = [max(canvas, round(side * canvas / short)) for side in picture.size]
-    picture = picture.resize(size, Image.Resampling.BICUBIC)
+    picture = picture.resize(size, resampling)
     left, top = ((side - canvas) // 2 for side in size)
     return picture.crop((left, top, left + canvas, top + canvas))

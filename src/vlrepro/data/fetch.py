@@ -19,7 +19,7 @@ REJECTED = "rejected.csv"
 
 
 def fetch_pack(recipe: Mapping[str, Any], folder: str | Path, limit: float) -> tuple[int, int]:
-    """Bring the pack of `recipe` (source, path, digest) into `folder`; return (usable, rejected) pictures.
+    """Bring the pack of `recipe` (see `bring`) into `folder`; return (usable, rejected) pictures.
 
     The index that is left lists usable pictures only; `rejected.csv` lists the others with their reasons.
 
@@ -28,11 +28,10 @@ def fetch_pack(recipe: Mapping[str, Any], folder: str | Path, limit: float) -> t
             decode exceeds `limit`.
     """
     folder = Path(folder)
-    _check_digest(recipe)
-    _source(recipe["source"]).fetch(recipe["path"], folder)
+    bring(recipe, folder)
     rows = read_index(folder / INDEX)
     reasons = _undecodable(Pack(folder))
-    _check_limit(reasons, len(rows), limit, recipe["path"])
+    _check_limit(reasons, len(rows), limit, recipe["path"] or recipe["source"])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["key", "shard", "reason"])
@@ -41,6 +40,15 @@ def fetch_pack(recipe: Mapping[str, Any], folder: str | Path, limit: float) -> t
     if reasons:
         write_index(folder / INDEX, [row for row in rows if row.key not in reasons])
     return len(rows) - len(reasons), len(reasons)
+
+
+def bring(recipe: Mapping[str, Any], folder: str | Path) -> None:
+    """Have the source of `recipe` (source, path, digest, or compose for a set made here) write its pack into `folder`.
+
+    Raises `UserError` where the source or its digest is not as the config says.
+    """
+    _check_digest(recipe)
+    _source(recipe["source"]).fetch(recipe.get("compose") or recipe["path"], folder)
 
 
 def _source(name: str) -> ModuleType:

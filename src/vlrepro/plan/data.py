@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vlrepro.config import Config
-from vlrepro.config.data import CaptionConfig, CheckpointConfig
+from vlrepro.config.data import CaptionConfig, CheckpointConfig, ComposeConfig
+from vlrepro.errors import UserError
 from vlrepro.files import digest_of
 from vlrepro.plan.model import Plan, Recipe, register
 from vlrepro.revisions import revision_of
@@ -20,9 +21,27 @@ class DataPlanner:
     def pack(self, name: str) -> str:
         """A verified image set."""
         pack = self.config.packs[name]
+        if pack.compose:
+            return self._composed(name, pack.compose)
         identity = pack.digest or digest_of([pack.source, pack.revision])
         key = f"{name}-{identity[:8]}"
         self.plan.packs[key] = {"source": pack.source, "path": pack.path, "digest": pack.digest}
+        return key
+
+    def _composed(self, name: str, compose: ComposeConfig) -> str:
+        """A set made here; its recipe holds those of the packs it is made of, which need not be fetched for it."""
+        parts = {}
+        for role in ("objects", "backgrounds"):
+            part = self.config.packs[getattr(compose, role)]
+            if part.compose or part.digest is None:
+                raise UserError(
+                    f"packs.{name}.compose.{role}: {getattr(compose, role)!r} has no digest: choose one with"
+                )
+            parts[role] = {"source": part.source, "path": part.path, "digest": part.digest}
+        entry = compose.model_dump(mode="json") | parts
+        identity = entry | {role: part["digest"] for role, part in parts.items()}
+        key = f"{name}-{digest_of([identity, revision_of('data.sources.composed')])[:8]}"
+        self.plan.packs[key] = {"source": "composed", "path": None, "digest": None, "compose": entry}
         return key
 
     def checkpoint(self, kind: str, name: str, entry: CheckpointConfig) -> Recipe:

@@ -107,9 +107,9 @@ def resample_column(
     weights = _common_weights(rows, column)
     ordered = {name: _by_seed(cell) for name, cell in rows.items()}
     draws = {name: np.empty((len(cell.seeds), resamples)) for name, cell in ordered.items()}
-    for span, example_weights in _example_weights(column, weights, resamples):
+    for span, drawn in example_weights(column, weights, resamples):
         for name, cell in ordered.items():
-            draws[name][:, span] = cell.values @ example_weights.T
+            draws[name][:, span] = cell.values @ drawn.T
     return {name: Resampled(cell.seeds, cell.values @ weights, draws[name]) for name, cell in ordered.items()}
 
 
@@ -185,8 +185,11 @@ def seed_weights(seeds: Sequence[int], resamples: int, level: float = LEVEL) -> 
     return 1 / n + widening * (counts / n - 1 / n)
 
 
-def _example_weights(column: str, weights: Array, resamples: int) -> Iterator[tuple[slice, Array]]:
-    """Blocks of resamples: (which resamples, weights (block, n_examples) whose rows sum to 1)."""
+def example_weights(column: str, weights: Array, resamples: int) -> Iterator[tuple[slice, Array]]:
+    """Blocks of resamples: (which resamples, weights (block, n_examples) whose rows sum to 1).
+
+    `weights` (n_examples,) are the weights before resampling. The draws depend on the column and n_examples only.
+    """
     n = len(weights)
     generator = numpy_generator("pigeonhole", "examples", column, n)
     block = max(1, _CHUNK_NUMBERS // n)
