@@ -16,9 +16,8 @@ from vlrepro.reporting.provenance import caption_grid, cost_grid, pack_grid, rec
 from vlrepro.reporting.refinement import (
     Costs,
     model_bullets,
-    purity_ledger,
+    purity_ledgers,
     purity_sentences,
-    refined_and_original,
     refined_rows,
     refinement_grid,
     summary_grid,
@@ -262,16 +261,7 @@ def _stand_ins(report: Report) -> Html:
             blocks += [title, refinement_grid(refined_rows(source, report.captions))]
     if sentences := purity_sentences(report.mined, report.captions):
         blocks += [element("h3", "Did the pairs become purer?"), bullets(sentences)]
-    for refined, original in refined_and_original(report.mined, report.captions):
-        note = (
-            f"Where pairs {refined.name} are purer or less pure than pairs {original.name}: the share of pairs that "
-            "agree before and after, and what the line adds to the difference in points. A captioner that is right "
-            "and a scorer that knows it lose nothing where a faithful caption was kept or could have been, and win "
-            "where another was replaced. A caption that names the wrong thing also spoils the pairs of the pictures "
-            "that it names, so lines whose captions were kept change too."
-        )
-        rows = refined_rows(report.captions[refined.recipe["captions"]], report.captions)
-        blocks += [element("p", note), purity_ledger(refined, original, rows)]
+    blocks += purity_ledgers(report.mined, report.captions)
     return join(blocks)
 
 

@@ -47,7 +47,7 @@ def _kept(name: str, rows: pd.DataFrame) -> tuple[str, ...]:
 def purity_sentences(mined: Sequence[MinedPairs], captions: Mapping[str, CaptionFile]) -> list[str]:
     """For each pairs by refined captions: whether they are purer than those by original captions, and by how much."""
     sentences = []
-    for refined, original in refined_and_original(mined, captions):
+    for refined, original in _both(mined, captions):
         for name, title in refined.criteria().items():
             a, b = refined.summary["purity"][name], original.summary["purity"][name]
             difference = newcombe(a, b)
@@ -59,6 +59,20 @@ def purity_sentences(mined: Sequence[MinedPairs], captions: Mapping[str, Caption
                 f"{100 * b['share']:.1f} %, difference {points(difference)}."
             )
     return sentences
+
+
+def purity_ledgers(mined: Sequence[MinedPairs], captions: Mapping[str, CaptionFile]) -> Iterator[Html]:
+    """For each pairs by refined captions, how to read the ledger and the ledger."""
+    for refined, original in _both(mined, captions):
+        note = (
+            f"Where pairs {refined.name} are purer or less pure than pairs {original.name}: the share of pairs that "
+            "agree before and after, and what the line adds to the difference in points. A captioner that is right "
+            "and a scorer that knows it lose nothing where a faithful caption was kept or could have been, and win "
+            "where another was replaced. A caption that names the wrong thing also spoils the pairs of the pictures "
+            "that it names, so lines whose captions were kept change too."
+        )
+        rows = refined_rows(captions[refined.recipe["captions"]], captions)
+        yield from (element("p", note), purity_ledger(refined, original, rows))
 
 
 def purity_ledger(refined: MinedPairs, original: MinedPairs, rows: pd.DataFrame) -> Html:
@@ -94,9 +108,7 @@ def _agreement(pairs: MinedPairs, criteria: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame({n: (rows[f"{n}_of_source"] == rows[f"{n}_of_neighbour"]).astype(int) for n in criteria})
 
 
-def refined_and_original(
-    mined: Sequence[MinedPairs], captions: Mapping[str, CaptionFile]
-) -> Iterator[tuple[MinedPairs, MinedPairs]]:
+def _both(mined: Sequence[MinedPairs], captions: Mapping[str, CaptionFile]) -> Iterator[tuple[MinedPairs, MinedPairs]]:
     """Pairs by refined and by original captions that were mined in the same way."""
     for refined in mined:
         source = captions.get(refined.recipe["captions"] or "")
