@@ -18,6 +18,7 @@ demo: setup
 evidence: setup
 	snakemake --cores $(CORES) --quiet reason --configfile config/evidence.yaml -- all evidence
 	mkdir -p docs/evidence && cp -r results/evidence/evidence/. docs/evidence/
+	find docs/evidence -name .snakemake_timestamp -delete
 
 test: setup lint
 	$(PYTEST)
