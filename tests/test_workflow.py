@@ -145,7 +145,7 @@ def test_evidence_is_a_folder_to_commit(finished):
     claims = json.loads((folder / "claims.json").read_text())
     assert all(page.count(f"- {as_markdown(statement)}") == count for statement, count in statements(claims).items())
     linked = set(re.findall(r"\]\(([^)]+)\)", page.split("## Files")[1]))
-    assert linked == {path.name for path in folder.iterdir()} - {"README.md"}
+    assert linked == {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"README.md"}
     assert {"table1.md", "table2.csv", "claims.md", "audit.md", "purity.svg"} <= linked
     trained = re.search(r"\| `train_model` \| (\d+) \|", page)
     assert int(trained[1]) == len(list((finished / "results/runs").iterdir()))
