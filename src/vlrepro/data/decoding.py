@@ -29,6 +29,15 @@ def decode(data: bytes, canvas: int) -> np.ndarray:
         raise ValueError(f"does not decode ({error})") from error
 
 
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height of an encoded picture; 0, 0 for what the check after every fetch will reject."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except (OSError, Image.DecompressionBombError):
+        return 0, 0
+
+
 def _opaque(picture: Image.Image) -> Image.Image:
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")

@@ -11,8 +11,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
+from vlrepro.data.decoding import size_of
 from vlrepro.data.pack import Picture, write_pack
 from vlrepro.errors import UserError
 
@@ -54,17 +53,9 @@ def _pictures(path: Path, rows: list[dict[str, str]]) -> Iterator[Picture]:
                 f"{path / 'index.csv'}: line {line}: {row['file']!r} is no file below {path}: mend the line"
             )
         data = file.read_bytes()
-        width, height = _size(data)
+        width, height = size_of(data)
         optional = {name: row.get(name) or "" for name in _OPTIONAL}
         key = f"{line - 2:09d}"
         yield Picture(
             key, data, file.suffix.lower(), width, height, caption=row["caption"] or "", source=row["file"], **optional
         )
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return picture.size
-    except (OSError, Image.DecompressionBombError):
-        return 0, 0

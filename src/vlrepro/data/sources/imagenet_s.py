@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vlrepro.data.decoding import size_of
 from vlrepro.data.pack import Picture, write_pack
 from vlrepro.errors import UserError
 from vlrepro.randomness import key
@@ -110,7 +111,7 @@ def packed(examples: list[Example], others: Others = "background") -> Iterator[P
     """
     for example in examples:
         data = example.picture.read_bytes()
-        width, height = _size(data)
+        width, height = size_of(data)
         yield Picture(
             key=example.picture.stem,
             data=data,
@@ -164,15 +165,6 @@ def _packed_mask(example: Example, others: Others) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(mask).save(stream, "PNG")
     return stream.getvalue()
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    """Width and height; 0, 0 for what the check after every fetch will reject."""
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return picture.size
-    except (OSError, Image.DecompressionBombError):
-        return 0, 0
 
 
 def _lines(place: Path) -> list[str]:
