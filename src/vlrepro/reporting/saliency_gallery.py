@@ -82,9 +82,12 @@ def choose(scores: NDArray, count: int = 3) -> dict[Place, list[int]]:
 def saliency_gallery(title: str, ordered_by: str, pictures: Sequence[SaliencyPicture]) -> Html:
     """The pictures of each place: beside each one a table of its maps, a model a row, a method a column.
 
-    `ordered_by` continues "ordered by". Raises `UserError` that names the picture where its arrays do not fit each
-    other, a map is not finite, or two maps are of the same model and method.
+    `ordered_by` continues "Pictures are ordered by". Rows, columns and the pictures of a place keep the order they
+    come in. Raises `UserError` that names the picture where its place is unknown, its arrays do not fit each other, a
+    map is not finite, or two maps are of the same model and method.
     """
+    for picture in pictures:
+        _check(picture)
     blocks = [element("h3", title), _legend(ordered_by, pictures)]
     for place, heading in _PLACES.items():
         if found := [_block(picture) for picture in pictures if picture.place == place]:
@@ -111,7 +114,6 @@ def _legend(ordered_by: str, pictures: Sequence[SaliencyPicture]) -> Html:
 
 
 def _block(picture: SaliencyPicture) -> Html:
-    _check(picture)
     images = element(
         "div",
         _image(_resized(picture.picture), f"Picture of {picture.label}"),
@@ -147,6 +149,8 @@ def _cell(shown: SaliencyMap, picture: SaliencyPicture) -> Html:
 
 def _check(picture: SaliencyPicture) -> None:
     """Raise `UserError` that names the picture, and the map if it is one, where arrays do not fit each other."""
+    if picture.place not in _PLACES:
+        raise UserError(f"picture {picture.key}: place {picture.place!r}: pass one of {', '.join(_PLACES)}")
     shape = picture.picture.shape
     if shape != (*picture.mask.shape, 3) or picture.picture.dtype != np.uint8:
         raise UserError(
