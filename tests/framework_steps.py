@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,11 +40,13 @@ def adamw(model: nn.Module) -> torch.optim.AdamW:
     return torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.5, fused=True)
 
 
-def train_steps(model: nn.Module, optimiser: torch.optim.Optimizer, steps: range) -> list[float]:
-    """Train on `batch_of` each step and return the losses."""
+def train_steps(
+    model: nn.Module, optimiser: torch.optim.Optimizer, steps: range, batches: Callable[[int], Batch] = batch_of
+) -> list[float]:
+    """Train on `batches` of each step and return the losses."""
     losses = []
     for step in steps:
-        result = model(batch_of(step))
+        result = model(batches(step))
         optimiser.zero_grad(set_to_none=True)
         result.loss.backward()
         optimiser.step()
@@ -51,18 +54,20 @@ def train_steps(model: nn.Module, optimiser: torch.optim.Optimizer, steps: range
     return losses
 
 
-def resumed_losses(name: str, first: range, rest: range, **options: Any) -> tuple[list[float], list[float]]:
+def resumed_losses(
+    name: str, first: range, rest: range, batches: Callable[[int], Batch] = batch_of, **options: Any
+) -> tuple[list[float], list[float]]:
     """The losses of `rest` without a break and, in a new model, from the state that was left after `first`."""
     model = small_model(name, **options)
     optimiser = adamw(model)
-    train_steps(model, optimiser, first)
+    train_steps(model, optimiser, first, batches)
     stored = io.BytesIO()
     torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict()}, stored)
-    unbroken = train_steps(model, optimiser, rest)
+    unbroken = train_steps(model, optimiser, rest, batches)
     stored.seek(0)
     state = torch.load(stored, weights_only=True)
     model = small_model(name, **options)
     optimiser = adamw(model)
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
-    return unbroken, train_steps(model, optimiser, rest)
+    return unbroken, train_steps(model, optimiser, rest, batches)

@@ -41,6 +41,7 @@ CASES = {
     "clip transformer": ("clip", {**TRANSFORMER, "joint_width": 6}),
     "slip": ("slip", {**TEXT, **SMALL, "weight": 0.7}),
     "lgslip": ("lgslip", {**TEXT, "hidden_width": 8, "weight": 0.7}),
+    "supervised": ("supervised", {"classes": 4, "label_smoothing": 0.1}),
 }
 NORMS = {
     "rows": (nn.BatchNorm1d(4), (ROWS, 4)),
@@ -75,14 +76,14 @@ def joint_batch(case: str, step: int) -> Batch:
     if texts is not None:
         texts[1] = texts[0]
         texts[-1] = texts[0]
-    return Batch(views, texts, step)
+    labels = torch.randint(0, options["classes"], (count,), generator=generator) if module.LABELS else None
+    return Batch(views, texts, step, labels)
 
 
 def part(batch: Batch, rank: int) -> Batch:
     own = slice(rank * ROWS, (rank + 1) * ROWS)
-    return Batch(
-        tuple(view[own] for view in batch.views), None if batch.texts is None else batch.texts[own], batch.step
-    )
+    texts, labels = (None if rows is None else rows[own] for rows in (batch.texts, batch.labels))
+    return Batch(tuple(view[own] for view in batch.views), texts, batch.step, labels)
 
 
 def trained(model: nn.Module, batches) -> dict[str, torch.Tensor]:

@@ -97,15 +97,17 @@ def mining():
     return pairs.neighbour.tolist()
 
 
-def framework(name, views=2, texts=False, **options):
+def framework(name, views=2, texts=False, classes=None, **options):
     """The losses of two steps; the second sees what the first left in queues and buffers."""
     torch.manual_seed(0)
+    options |= {"classes": classes} if classes else {}
     module = build_framework(name, build_backbone("resnet_small", width=8), options)
     losses = []
     for step in range(2):
         seen = [torch.randn(16, 3, 16, 16, generator=torch_generator(step, number)) for number in range(views)]
         said = torch.randn(16, 6, generator=torch_generator(step, "texts")) if texts else None
-        losses.append(module(Batch(tuple(seen), said, step)).loss.item())
+        named = torch.arange(16) % classes if classes else None
+        losses.append(module(Batch(tuple(seen), said, step, named)).loss.item())
     return losses
 
 
@@ -244,6 +246,7 @@ OUTPUTS = {
     "frameworks.clip": partial(framework, "clip", 1, True, joint_width=4, **SENTENCES),
     "frameworks.slip": partial(framework, "slip", 3, True, joint_width=4, **HEAD, **SENTENCES),
     "frameworks.lgslip": partial(framework, "lgslip", 2, True, hidden_width=8, joint_width=4, **SENTENCES),
+    "frameworks.supervised": partial(framework, "supervised", 1, classes=3, label_smoothing=0.1),
     "frameworks.untrained": untrained,
     "training.loop": loop,
     "evaluation.features": features,

@@ -5,6 +5,7 @@ A framework's file holds
     REVISION    raised whenever its results change; part of every recipe's digest
     VIEWS       how many views of each picture it takes
     TEXTS       whether it also takes the pictures' captions
+    LABELS      whether it also takes their class numbers; its Options then have `classes`, how many there are
     Options     a frozen dataclass of its settings, the papers' values as defaults
     Framework   an `nn.Module`: `Framework(backbone, options)`; `forward(batch)` returns a `Step`
 
@@ -17,7 +18,7 @@ on time depends on `Batch.step` alone, so its state dict is all that resuming ne
 from __future__ import annotations
 
 import importlib
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -31,12 +32,13 @@ class Batch(NamedTuple):
 
     `views`: each (B, 3, S, S) normalised floats; view 0 is of the picture, view 1 of its neighbour or of itself,
     the others of the picture. `texts`: the captions of the pictures as (B, d) sentence embeddings or (B, L) token
-    ids, or None. `step`: the optimiser step, from 0.
+    ids, or None. `step`: the optimiser step, from 0. `labels`: (B,) int64 class numbers of the pictures, or None.
     """
 
     views: tuple[Tensor, ...]
     texts: Tensor | None
     step: int
+    labels: Tensor | None = None
 
 
 class Step(NamedTuple):
@@ -57,10 +59,17 @@ def framework_module(name: str) -> ModuleType:
 def build_framework(name: str, backbone: nn.Module, options: dict[str, Any]) -> nn.Module:
     """Build `frameworks/<name>.py`'s Framework on `backbone`.
 
-    Raises `UserError` for an unknown framework or an option it does not have.
+    Raises `UserError` for an unknown framework, an option it does not have or one that it cannot do without.
     """
     module = framework_module(name)
-    known = {field.name for field in fields(module.Options)}
-    if unknown := sorted(set(options) - known):
+    known = {field.name: field for field in fields(module.Options)}
+    if unknown := sorted(set(options) - set(known)):
         raise UserError(f"framework {name!r} has no option {unknown[0]!r}: it has {', '.join(sorted(known)) or 'none'}")
+    if missing := [option for option, field in known.items() if option not in options and _required(field)]:
+        raise UserError(f"framework {name!r} needs the option {missing[0]!r}: give it in the recipe's options")
     return module.Framework(backbone, module.Options(**options))
+
+
+def _required(field: Field) -> bool:
+    """Whether an option has no default: it depends on the data."""
+    return field.default is MISSING and field.default_factory is MISSING

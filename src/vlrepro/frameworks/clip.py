@@ -23,6 +23,7 @@ from vlrepro.models.text import build_text_tower
 REVISION = 1
 VIEWS = 1
 TEXTS = True
+LABELS = False
 
 
 @dataclass(frozen=True)

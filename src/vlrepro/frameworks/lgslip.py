@@ -22,6 +22,7 @@ from vlrepro.models.heads import mlp
 REVISION = 1
 VIEWS = 2
 TEXTS = True
+LABELS = False
 
 
 @dataclass(frozen=True)

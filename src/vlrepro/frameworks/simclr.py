@@ -19,6 +19,7 @@ from vlrepro.models.heads import mlp
 REVISION = 1
 VIEWS = 2
 TEXTS = False
+LABELS = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from vlrepro.models.queue import Queue
 REVISION = 1
 VIEWS = 2
 TEXTS = False
+LABELS = False
 VARIANTS = ("official", "lgssl")
 
 

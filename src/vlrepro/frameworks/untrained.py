@@ -12,6 +12,7 @@ from vlrepro.frameworks import Batch, Step
 REVISION = 1
 VIEWS = 1
 TEXTS = False
+LABELS = False
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, digest_of, write_text
-from vlrepro.frameworks import Batch, build_framework
+from vlrepro.frameworks import Batch, build_framework, framework_module
 from vlrepro.models.backbones import build_backbone
 from vlrepro.randomness import fix_kernels, key
 from vlrepro.training.schedule import learning_rate
 from vlrepro.training.state import StateFolder
-from vlrepro.training.views import Views, read_pairs, read_texts
+from vlrepro.training.views import Views, read_labels, read_pairs, read_texts
 
 REVISION = 1
 
@@ -100,8 +100,10 @@ class Trainer:
         pictures = Pictures(Pack(files.pack), sizes["canvas"], threads=recipe["threads"])
         rows = read_pairs(files.pairs, pictures)
         texts = read_texts(files.texts, files.captions, pictures) if files.texts else None
+        reads_labels = framework_module(recipe["framework"]).LABELS
+        labels = read_labels(pictures, recipe["options"]["classes"]) if reads_labels else None
         augments = [_augment(options, sizes) for options in recipe["augmentations"]]
-        views = Views(pictures, rows, augments, recipe["batch_size"], recipe["seed"], texts)
+        views = Views(pictures, rows, augments, recipe["batch_size"], recipe["seed"], texts, labels)
         allowed = steps_allowed(len(views), recipe["batch_size"], recipe["max_epochs"])
         if recipe["steps"] > allowed:
             raise UserError(
@@ -148,7 +150,8 @@ class Trainer:
     def _batch(self) -> Batch:
         batch = self.views.step(self.step)
         views = tuple(view.to(self.device, memory_format=self.layout) for view in batch.views)
-        return batch._replace(views=views, texts=None if batch.texts is None else batch.texts.to(self.device))
+        texts, labels = (None if rows is None else rows.to(self.device) for rows in (batch.texts, batch.labels))
+        return batch._replace(views=views, texts=texts, labels=labels)
 
     def save(self) -> None:
         """Save all that the next step depends on: weights, buffers, optimiser, history."""

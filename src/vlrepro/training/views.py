@@ -1,4 +1,4 @@
-"""From a training set to what each step trains on: which pictures, in which order, how augmented, which captions."""
+"""From a training set to what each step trains on: which pictures, in what order, how augmented, captions, classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vlrepro.randomness import torch_generator
 
 
 class Views:
-    """Augmented views of each picture of a batch, view 1 of its neighbour, and the pictures' captions.
+    """Augmented views of each picture of a batch, view 1 of its neighbour, and the pictures' captions and classes.
 
     Batches are whole (the last incomplete one of an epoch is dropped, so that batch statistics and the number
     of negatives never change), the order of an epoch is a permutation keyed by (seed, epoch), and the choice among
@@ -36,6 +36,7 @@ class Views:
         seed: of all draws.
         texts: (pictures, d) rows by position, for frameworks that read captions (`read_texts`). A picture without
             one is left out as a source, but may be a neighbour.
+        labels: (pictures,) class numbers by position, for frameworks that read them (`read_labels`).
 
     Raises:
         UserError: the batch cannot be shared equally among the processes.
@@ -49,6 +50,7 @@ class Views:
         batch_size: int,
         seed: int,
         texts: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> None:
         if batch_size % world_size():
             raise UserError(f"batch_size {batch_size} is no multiple of the {world_size()} processes: change either")
@@ -58,6 +60,7 @@ class Views:
         self.batch_size = batch_size
         self.seed = seed
         self.texts = texts
+        self.labels = labels
         self.steps_per_epoch = len(self) // batch_size
         self._order: tuple[int, Tensor] | None = None
 
@@ -66,7 +69,7 @@ class Views:
         return len(self.pairs)
 
     def step(self, step: int) -> Batch:
-        """This process's rows of optimiser step `step` (from 0): (B, 3, S, S) normalised views, captions or None."""
+        """This process's rows of optimiser step `step` (from 0): the views, captions and classes of `Batch`."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         chosen = self._permutation(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
         share = self.batch_size // world_size()
@@ -77,7 +80,8 @@ class Views:
         lone = len(self.augments) == 1 or torch.equal(source, neighbour)
         other = own if lone else self.pictures.batch(neighbour)
         views = self._augmented([other if number == 1 else own for number in range(len(self.augments))], mine, step)
-        return Batch(views, None if self.texts is None else self.texts[source], step)
+        texts, labels = (None if rows is None else rows[source] for rows in (self.texts, self.labels))
+        return Batch(views, texts, step, labels)
 
     def _neighbours(self, chosen: Tensor, step: int) -> Tensor:
         """One neighbour, uniformly drawn, of each of the pairs' rows `chosen`."""
@@ -150,6 +154,27 @@ def read_texts(path: str | Path, captions: str | Path, pictures: Pictures) -> Te
     texts = torch.full((len(pictures.pack), rows.shape[1]), filler, dtype=rows.dtype)
     texts[torch.tensor([pictures.position[key] for key in keys], dtype=torch.int64)] = rows
     return texts
+
+
+def read_labels(pictures: Pictures, classes: int) -> Tensor:
+    """Class numbers by the pictures' positions, (pictures,) int64: places of their labels in sorted order.
+
+    So evaluation sets number theirs (`evaluation.sets`). Raises `UserError` that names the pack where a picture has no
+    label, or there are not `classes` different ones.
+    """
+    rows = pictures.pack.rows
+    if unlabelled := [row.key for row in rows if not row.label]:
+        raise UserError(
+            f"{pictures.pack.folder}: {len(unlabelled)} of {len(rows)} pictures have no label, the first is "
+            f"{unlabelled[0]}: train this framework on a pack where every picture has one"
+        )
+    number = {label: place for place, label in enumerate(sorted({row.label for row in rows}))}
+    if len(number) != classes:
+        raise UserError(
+            f"{pictures.pack.folder}: the pictures are of {len(number)} classes but the recipe's options say "
+            f"classes: {classes}: mend the recipe"
+        )
+    return torch.tensor([number[row.label] for row in rows], dtype=torch.int64)
 
 
 def _known(texts: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ Licences and credits: [LICENSES.md](LICENSES.md). This file is written by `resou
 - `caption` is the English CLDR name, `captions_other` the names in German, Spanish, French and Japanese, `keywords`
   the CLDR keywords. `openclipart` and `digits` have no captions.
 - `label` is the class: the emojibase subgroup, the role, the folder or the digit. In the three training packs it serves
-  measurements and oracle pairs only, never training. `concept` is the same word in every design.
+  measurements, oracle pairs and the supervised control; nothing else trains on it.
+- `concept` is the same word in every design.
 - **`author` and `date` are synthetic.** Sixty invented authors (activity falling as 1 / rank, one to four home groups
   each) and days of 2018 to 2020 are drawn by lot per picture, to give pairs the metadata that Reddit posts have.
   No real person is meant. `group` (the emojibase subgroup) plays the subreddit.
