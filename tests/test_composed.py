@@ -22,7 +22,7 @@ from vlrepro.saliency.scores import score_maps
 from vlrepro.saliency.sizes import centre_distances, object_shares
 
 POCKET = Path(__file__).parents[1] / "resources/pocket"
-RECIPE = {"placement": "random", "canvas": 96, "sides": [24, 60], "distractors": 0, "seed": 0}
+RECIPE = {"placement": "random", "canvas": 96, "sides": [24, 60], "distractors": 0, "contrast": 1.0, "seed": 0}
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,58 @@ def test_distractors_hide_the_object_from_edges(parts):
         assert pictures[0].source.count(" with ") == number
     assert np.array_equal(*masks)
     assert values[1] < values[0] - 0.15
+
+
+def pixels_of(data):
+    return np.asarray(Image.open(io.BytesIO(data))).astype(int)
+
+
+@pytest.fixture(scope="module")
+def contrasts(parts):
+    """For each contrast, twelve pictures with a distractor each."""
+    objects, backgrounds = (Pack(folder) for folder in parts)
+    recipe = RECIPE | {"distractors": 1}
+    return {
+        contrast: list(itertools.islice(compose(objects, backgrounds, recipe | {"contrast": contrast}), 12))
+        for contrast in (0.0, 0.5, 1.0)
+    }
+
+
+def test_full_contrast_leaves_the_scene_as_it_is(contrasts, parts, monkeypatch):
+    """The very same bytes as without fading at all."""
+    monkeypatch.setattr("vlrepro.data.sources.composed._faded", lambda scene, contrast: scene)
+    unfaded = compose(*(Pack(folder) for folder in parts), RECIPE | {"distractors": 1})
+    assert list(itertools.islice(unfaded, 12)) == contrasts[1.0]
+
+
+def test_contrast_is_of_the_background_alone(contrasts, parts):
+    """Mask, object and distractors stay; elsewhere a picture is white + contrast * (full - white)."""
+    for none, half, full in zip(*contrasts.values(), strict=True):
+        assert none.mask == half.mask == full.mask
+        assert none.source == half.source == full.source
+        white, between, scene = (pixels_of(one.data) for one in (none, half, full))
+        inside = pixels_of(full.mask) == 1
+        # The mask begins at half-transparent pixels, through which a little of the background shows.
+        assert np.abs(white - scene)[inside].max(axis=1).mean() < 8
+        assert np.median(np.abs(white - scene)[inside].max(axis=1)) == 0
+        # What shows of the background is linear in the contrast, whatever lies half-transparent over it.
+        assert np.abs(between - (white + scene) / 2).max() <= 2
+        bare = (white == 255).all(axis=2)
+        assert bare.mean() > 0.4
+        assert np.abs(scene - 255)[bare].mean() > 20
+
+
+def test_no_contrast_is_white_wherever_nothing_is_pasted(parts, monkeypatch):
+    """With transparent layers the whole picture is white, and at half contrast half of the scene."""
+    nothing = Image.new("RGBA", (96, 96), (0, 0, 0, 0))
+    monkeypatch.setattr("vlrepro.data.sources.composed._placed", lambda *_: nothing)
+    objects, backgrounds = (Pack(folder) for folder in parts)
+    for contrast in (0.0, 0.5):
+        recipe = RECIPE | {"distractors": 1}
+        full = itertools.islice(compose(objects, backgrounds, recipe), 6)
+        for faded, scene in zip(compose(objects, backgrounds, recipe | {"contrast": contrast}), full, strict=False):
+            wanted = 255 + contrast * (pixels_of(scene.data) - 255)
+            assert np.abs(pixels_of(faded.data) - wanted).max() <= 0.5
 
 
 def test_what_cannot_be_composed_is_an_error(parts, tmp_path):

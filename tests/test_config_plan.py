@@ -63,7 +63,8 @@ def test_a_composed_pack_is_identified_by_its_parts_and_choices(values, study):
     assert recipe["compose"]["objects"]["digest"] == values["packs"]["openmoji"]["digest"]
     assert recipe["compose"]["sides"] == [24, 60]
     assert composed_recipe(values, study)[0] == name
-    for change in ({"placement": "centred"}, {"seed": 1}, {"distractors": 2}, {"backgrounds": "fluent_flat"}):
+    changes = {"placement": "centred", "seed": 1, "distractors": 2, "contrast": 0.5, "backgrounds": "fluent_flat"}
+    for change in ({key: value} for key, value in changes.items()):
         assert composed_recipe(values, study, **change)[0] != name
     moved = copy.deepcopy(values)
     moved["packs"]["openmoji"]["path"] = "elsewhere"

@@ -73,7 +73,7 @@ def loader():
 
 def composed():
     """Objects over backgrounds of other content: what is drawn by lot, and the mean colour and mask."""
-    options = {"placement": "random", "canvas": 32, "sides": [8, 20], "distractors": 1, "seed": 0}
+    options = {"placement": "random", "canvas": 32, "sides": [8, 20], "distractors": 1, "contrast": 1.0, "seed": 0}
     folder = Path(tempfile.mkdtemp())
     write_pack(folder, [replace(one, label="scene", concept="scene") for one in shape_pictures(32, seed=1)])
     found = []

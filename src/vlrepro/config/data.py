@@ -13,7 +13,8 @@ class ComposeConfig(Strict):
     """Objects of one pack over backgrounds made of another pack's pictures: `vlrepro.data.sources.composed`.
 
     `sides`: least and greatest length in pixels of an object's longer side, on a square of `canvas` pixels;
-    `distractors`: how many drawings of other content lie under it, of the same sizes.
+    `distractors`: how many drawings of other content lie under it, of the same sizes; `contrast`: the share of the
+    background that shows, the rest being white, under the distractors and the object.
     """
 
     objects: Slug
@@ -22,6 +23,7 @@ class ComposeConfig(Strict):
     canvas: Positive = 96
     sides: tuple[Positive, Positive] = (24, 60)
     distractors: int = Field(0, ge=0)
+    contrast: Share = 1.0
     seed: int = 0
 
     @model_validator(mode="after")

@@ -8,6 +8,9 @@ Backgrounds show nothing as a whole: an enlarged crop of a drawing, a blurred on
 random colour. A drawing comes from the object's own split, so that no test background is seen in training, and from a
 class whose name shares no word with the object's. Edges still tell a sharp object from a smooth background;
 `distractors` puts sharp drawings of other content under it. Everything drawn by lot is keyed by the object's key.
+
+`contrast` is the share of the background that shows, the rest being white: small pretrained models have only seen
+drawings on white, and a texture at full contrast buries the class. Objects and distractors stay as they are.
 """
 
 from __future__ import annotations
@@ -73,6 +76,7 @@ def _composed(objects: Pack, position: int, backgrounds: Pack, others: list[int]
     generator = numpy_generator("composed", recipe["seed"], row.key)
     chosen = others[int(generator.integers(len(others)))]
     scene, kind = _background(_rgba(backgrounds, chosen), recipe["canvas"], generator)
+    scene = _faded(scene, recipe["contrast"])
     made_of = f"{row.source} over {backgrounds.rows[chosen].source} ({kind})"
     layer = _placed(_cut_out(objects, position), recipe, generator, recipe["placement"] == "centred")
     generator = numpy_generator("composed", recipe["seed"], row.key, "distractors")  # the rest stays as without them
@@ -132,6 +136,11 @@ def _background(picture: Image.Image, side: int, generator: np.random.Generator)
     kinds = {"enlarged": _enlarged, "blurred": _blurred, "tiled": _tiled}
     kind = sorted(kinds)[int(generator.integers(len(kinds)))]
     return Image.alpha_composite(colour, kinds[kind](picture, side, generator)), kind
+
+
+def _faded(scene: Image.Image, contrast: float) -> Image.Image:
+    """The opaque scene as white + contrast * (scene - white), rounded; at contrast 1 the very same bytes."""
+    return scene.point([round(255 + contrast * (value - 255)) for value in range(256)] * len(scene.getbands()))
 
 
 def _enlarged(picture: Image.Image, side: int, generator: np.random.Generator) -> Image.Image:
