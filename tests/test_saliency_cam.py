@@ -48,6 +48,61 @@ def test_the_eigen_map_is_the_first_component_with_the_sign_of_the_activation():
         assert (found * active).sum() > 0
 
 
+def with_spectrum(*ratios, seed=0):
+    """A float64 feature map (1, 20, 3, 3) of centred places, whose singular values are the roots of `ratios`."""
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.randn(9, len(ratios), generator=generator).double()
+    left = torch.linalg.qr(places - places.mean(0)).Q
+    right = torch.linalg.qr(torch.randn(20, len(ratios), generator=generator).double()).Q
+    return (right @ torch.tensor(ratios).double().sqrt().diag() @ left.T).view(1, 20, 3, 3), left[:, 0].view(1, 3, 3)
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, 2e-6), (torch.float64, 1e-13)])
+@pytest.mark.parametrize("second", [0.0, 0.3, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995])
+def test_the_first_component_is_exact_however_close_the_second(second, dtype, precision):
+    feature_map, expected = with_spectrum(1, second, second, second / 2, 1e-3 * second)
+    found = module.eigen_cam_map(feature_map.to(dtype)).double()
+    error = torch.minimum((found - expected).abs().amax(), (found + expected).abs().amax())
+    assert error < precision / (1 - second)  # of any method: products carry rounding errors of their own
+
+
+@pytest.mark.parametrize("count", [2, 5, 8])
+def test_components_that_tie_give_one_of_them(count):
+    feature_map = with_spectrum(*[3.0] * count, *[0.3] * (8 - count))[0].float()
+    found = module.eigen_cam_map(feature_map).flatten(1)
+    places = feature_map.flatten(2)[0]
+    torch.testing.assert_close(found.norm(), torch.tensor(3.0).sqrt())
+    torch.testing.assert_close((found @ places.T @ places), 3 * found, rtol=1e-4, atol=1e-5)
+
+
+def test_only_pictures_with_close_components_go_to_lapack(monkeypatch):
+    counts, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrices: counts.append(len(matrices)) or eigh(matrices))
+    seconds = (0.0, 0.9999, 0.5, 0.97)
+    feature_maps = torch.cat([with_spectrum(1, second, 0.1, seed=3)[0] for second in seconds]).float()
+    module.eigen_cam_map(feature_maps[[0, 2, 3]])
+    assert counts == []
+    found = module.eigen_cam_map(torch.cat([feature_maps, torch.zeros_like(feature_maps[:1])]))
+    assert counts == [2]
+    assert found[4].abs().max() == 0
+    for second, alone, together in zip(seconds, feature_maps, found[:4], strict=True):
+        difference = (module.eigen_cam_map(alone[None])[0] - together).abs().max()
+        assert difference < 1e-6 / (1 - second)  # sums of another order in the products turn close components
+
+
+def test_the_scale_of_a_feature_map_is_that_of_its_eigen_map():
+    feature_map, expected = with_spectrum(1, 0.8, 0.5)
+    for scale in (1e-12, 1e12):
+        found = module.eigen_cam_map((scale * feature_map).float()) / scale
+        torch.testing.assert_close(found.abs(), expected.float().abs(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_eigen_map_of_what_is_not_finite_is_an_error():
+    feature_map = torch.cat([with_spectrum(1, 0.5)[0], torch.full((1, 20, 3, 3), torch.nan).double()])
+    with pytest.raises(torch.linalg.LinAlgError):
+        module.eigen_cam_map(feature_map)
+
+
 def test_upsampling_by_hand():
     corners = torch.tensor([[[0.0, 4.0], [8.0, 12.0]]])
     assert upsample(corners, (4, 4))[0, 0].tolist() == [0, 1, 3, 4]
