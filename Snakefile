@@ -27,6 +27,7 @@ include: "workflow/rules/captions.smk"
 include: "workflow/rules/pairs.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/saliency.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
 

@@ -14,32 +14,47 @@ def clone(tmp_path):
     return make_clone(tmp_path / "clone")
 
 
-SEEDS, EVIDENCE_SEEDS, PAPER_SEEDS, SETS = 1, 5, 3, 10  # SETS: of the paper
+EVIDENCE_SEEDS, PAPER_SEEDS, SETS = 5, 3, 10  # SETS: of the paper
 MODELS, PAPER_MODELS, TABLE_MODELS, TINY_MODELS = 32, 29, 11, 13
 VARIANTS = 4  # models that are also scored by the protocols published elsewhere
+SUPERVISED = 1  # trained for the saliency tables alone
+SALIENCY, CONTROLS, CENTRED, PACKAGED = 13, 3, 3, 2  # models whose maps are scored, and other probes
+TINY_SALIENCY = 10  # the same without image-text frameworks
 
 
 @pytest.mark.parametrize(
-    ("arguments", "trained", "evaluated"),
+    ("arguments", "trained", "evaluated", "mapped"),
     [
-        ((), MODELS * SEEDS, (MODELS + VARIANTS) * SEEDS),
-        (TINY, TINY_MODELS, TINY_MODELS),
-        (("--configfile", "config/evidence.yaml"), MODELS * EVIDENCE_SEEDS, (MODELS + VARIANTS) * EVIDENCE_SEEDS),
+        ((), MODELS + SUPERVISED, MODELS + VARIANTS, SALIENCY + CONTROLS + CENTRED + PACKAGED),
+        (TINY, TINY_MODELS + SUPERVISED, TINY_MODELS, TINY_SALIENCY + CONTROLS),
+        (
+            ("--configfile", "config/evidence.yaml"),
+            (MODELS + SUPERVISED) * EVIDENCE_SEEDS,
+            (MODELS + VARIANTS) * EVIDENCE_SEEDS,
+            (SALIENCY + CONTROLS + CENTRED + PACKAGED) * EVIDENCE_SEEDS,
+        ),
         (
             ("--profile", "slurm", "--cores", "64", "--configfile", "config/paper.yaml"),
             PAPER_MODELS * PAPER_SEEDS,
             (PAPER_MODELS + VARIANTS) * PAPER_SEEDS * SETS,
+            (SALIENCY - SUPERVISED + CONTROLS + PACKAGED) * PAPER_SEEDS,
         ),
-        (("--profile", "slurm", "--cores", "64"), MODELS * SEEDS, (MODELS + VARIANTS) * SEEDS),
-        (("language_guidance_table1",), TABLE_MODELS * SEEDS, TABLE_MODELS * SEEDS),
-        (("language_guidance_protocols",), 4 * SEEDS, 8 * SEEDS),
-        (("results/pocket/tables/language_guidance/table1.tex",), TABLE_MODELS * SEEDS, TABLE_MODELS * SEEDS),
+        (
+            ("--profile", "slurm", "--cores", "64"),
+            MODELS + SUPERVISED,
+            MODELS + VARIANTS,
+            SALIENCY + CONTROLS + CENTRED + PACKAGED,
+        ),
+        (("language_guidance_table1",), TABLE_MODELS, TABLE_MODELS, 0),
+        (("language_guidance_protocols",), 4, 8, 0),
+        (("results/pocket/tables/language_guidance/table1.tex",), TABLE_MODELS, TABLE_MODELS, 0),
     ],
 )
-def test_dry_runs_schedule_what_was_asked(clone, arguments, trained, evaluated):
+def test_dry_runs_schedule_what_was_asked(clone, arguments, trained, evaluated, mapped):
     jobs = planned_jobs(snakemake(clone, *arguments, "-n", "--quiet", "rules").stdout)
     assert jobs["train_model"] == trained
     assert jobs["evaluate_run"] == evaluated
+    assert jobs.get("score_saliency", 0) == mapped
     assert jobs["make_captions"] >= 1
     assert jobs["refine_captions"] == jobs["generate_captions"] == 1
     # Paper scale loads BLIP-2 and CLIP; the others train stand-ins, each once.

@@ -116,8 +116,15 @@ def set_indexes(evaluation):
 
 
 def metrics_of(table):
-    """The metrics files of a table."""
-    return [f"results/metrics/{run}/{evaluation}.json" for run, evaluation in PLAN.metrics(table)]
+    """The metrics files of a table: its runs' and, of a saliency table, the priors'."""
+    priors = [f"results/priors/{evaluation}.json" for evaluation in PLAN.tables[table].priors]
+    return [metrics_file(run, evaluation) for run, evaluation in PLAN.metrics(table)] + priors
+
+
+def metrics_file(run, evaluation):
+    """A run's metrics file under an evaluation."""
+    folder = "saliency" if PLAN.evaluations[evaluation].saliency else "metrics"
+    return f"results/{folder}/{run}/{evaluation}.json"
 
 
 def tables_of(study):
@@ -130,9 +137,16 @@ def cells_of(study):
     return [f"results/{SCALE}/cells/{study}/{table.name}.parquet" for table in tables_of(study)]
 
 
-def set_titles():
-    """JSON: evaluation set -> its title and what it shows, in the tables' order."""
-    return json.dumps({name: [CONFIG.sets[name].title, CONFIG.sets[name].shows] for name in CONFIG.evaluation.sets})
+def set_titles(table=None):
+    """JSON: evaluation set -> its title and what it shows, in the tables' order; of one table those it is about."""
+    masked = [protocol.set for protocol in CONFIG.evaluation.saliency.values() if protocol]
+    evaluations = [PLAN.evaluations[key] for key in PLAN.tables[table].evaluations] if table else []
+    names = [*CONFIG.evaluation.sets, *masked]
+    if table:
+        names = [
+            n for entry in evaluations for n in ([entry.recipe["set"]] if entry.saliency else CONFIG.evaluation.sets)
+        ]
+    return json.dumps({name: [CONFIG.sets[name].title, CONFIG.sets[name].shows] for name in dict.fromkeys(names)})
 
 
 def report_tables(ending):
@@ -156,18 +170,42 @@ def counted_captions():
     return [f"results/captions/{captions}.summary.json" for captions in made]
 
 
+def galleries():
+    """The galleries of saliency maps, in the tables' order."""
+    shown = [table for table in PLAN.tables.values() if table.gallery]
+    return [f"results/{SCALE}/saliency/{table.study}/{table.name}.html" for table in shown]
+
+
+def gallery_of(wildcards):
+    """What a table's gallery is drawn from: the set, and for each row shown the first seed's model and probe."""
+    table = PLAN.tables[f"{wildcards.study}_{wildcards.table}"]
+    (evaluation,) = table.evaluations
+    runs = table.gallery.values()
+    return {
+        "rows": list(table.gallery),
+        "evaluation": f"results/recipes/evaluations/{evaluation}.json",
+        "indexes": set_indexes(evaluation),
+        "recipes": [f"results/recipes/runs/{run}.json" for run in runs],
+        "models": [f"results/runs/{run}/model.safetensors" for run in runs],
+        "metrics": [f"results/saliency/{run}/{evaluation}.json" for run in runs],
+        "probes": [f"results/saliency/{run}/{evaluation}.safetensors" for run in runs],
+    }
+
+
 def report_figures():
     """Figure -> the name of its caption file in report/."""
     names = ["curves", "accuracy", "spread"]
     names += ["purity", "captions"] if PLAN.pairs else []
     names += ["scores"] if PLAN.scores else []
-    return {f"differences_{table}": "differences" for table in PLAN.tables} | {name: name for name in names}
+    compared = [name for name, table in PLAN.tables.items() if not table.saliency]
+    return {f"differences_{table}": "differences" for table in compared} | {name: name for name in names}
 
 
 def evidence_files(study):
     """What is kept of a finished run: tables, claims and audit as text, the figures of what decides the claims."""
     tables = [f"results/{SCALE}/tables/{study}/{table.name}" for table in tables_of(study)]
-    drawn = [f"differences_{study}_{table.name}" for table in tables_of(study)] + ["purity"] * bool(PLAN.pairs)
+    drawn = [f"differences_{study}_{table.name}" for table in tables_of(study) if not table.saliency]
+    drawn += ["purity"] * bool(PLAN.pairs)
     return [
         *(f"{table}.{format}" for table in tables for format in ("md", "csv")),
         *(f"results/{SCALE}/{kind}/{study}.{format}" for kind in ("claims", "audit") for format in ("md", "json")),
@@ -180,16 +218,17 @@ def runs_of(study):
     return list(dict.fromkeys(run for table in tables_of(study) for run in table.runs))
 
 
-def scored_of(study):
-    """<run>/<evaluation> of all metrics of a study's tables."""
+def scored_of(study, saliency=False):
+    """<run>/<evaluation> of all metrics of a study's tables, of frozen features or of saliency maps."""
     scored = (pair for table in tables_of(study) for pair in PLAN.metrics(f"{study}_{table.name}"))
-    return list(dict.fromkeys("/".join(pair) for pair in scored))
+    return list(dict.fromkeys("/".join(pair) for pair in scored if PLAN.evaluations[pair[1]].saliency == saliency))
 
 
 def prepared():
-    """<rule>/<id> of the jobs that all studies' trainings rest on and whose cost is recorded."""
+    """<rule>/<id> of the other jobs whose cost is recorded."""
     makers = {"train_stand_in": PLAN.checkpoints, "score_captions": PLAN.scores, "embed": PLAN.embeddings}
     makers |= {"mine_pairs": PLAN.pairs, "generate_captions": PLAN.captions}
+    makers |= {"score_saliency": dict.fromkeys(job for study in STUDIES for job in scored_of(study, saliency=True))}
     return [f"{rule}/{artefact}" for rule, made in makers.items() for artefact in made]
 
 

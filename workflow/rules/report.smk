@@ -65,6 +65,7 @@ rule build_report:
         claim_pages=expand(f"results/{SCALE}/claims/{{study}}.html", study=STUDIES),
         audits=expand(f"results/{SCALE}/audit/{{study}}.html", study=STUDIES),
         tables=report_tables(".html"),
+        galleries=galleries(),
         figures=f"results/{SCALE}/figures/figures.json",
         drawings=expand(f"results/{SCALE}/figures/{{name}}.svg", name=report_figures()),
         runs=ancient(expand("results/recipes/runs/{run}.json", run=PLAN.runs)),
@@ -101,7 +102,8 @@ rule build_report:
     shell:
         "python workflow/scripts/build_report.py --config {input.config} --studies {input.studies}"
         " --cells {input.cells} --claims {input.claims} --claim-pages {input.claim_pages} --audits {input.audits}"
-        " --tables {input.tables} --figures {input.figures} --runs {input.runs} --checkpoints {input.checkpoints}"
+        " --tables {input.tables} --galleries {input.galleries} --figures {input.figures} --runs {input.runs}"
+        " --checkpoints {input.checkpoints}"
         " --captions {input.captions} --caption-recipes {input.caption_recipes}"
         " --caption-summaries {input.caption_summaries} --scores {input.scores} --score-recipes {input.score_recipes}"
         " --pairs {input.pairs} --pair-summaries {input.pair_summaries} --pair-recipes {input.pair_recipes}"

@@ -37,7 +37,7 @@ rule build_table:
         mem_mb=1000,
         runtime=30,
     params:
-        sets=set_titles(),
+        sets=lambda wildcards: set_titles(f"{wildcards.study}_{wildcards.table}"),
     shell:
         "python workflow/scripts/build_table.py --study {input.study} --table {wildcards.table} --cells {input.cells}"
         " --scale {wildcards.scale} --sets {params.sets:q} --output {output} > {log} 2>&1"

@@ -38,6 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--claim-pages", nargs="+", type=Path, required=True, help="HTML, in the order of --studies")
     parser.add_argument("--audits", nargs="+", type=Path, required=True, help="HTML, in the order of --studies")
     parser.add_argument("--tables", nargs="+", type=Path, required=True, help="HTML files, <study>/<table>.html")
+    parser.add_argument("--galleries", nargs="*", type=Path, default=[], help="HTML files, <study>/<table>.html")
     parser.add_argument("--figures", type=Path, required=True, help="figures.json; the figures are beside it")
     parser.add_argument("--runs", nargs="*", type=Path, default=[], help="the runs' recipes")
     parser.add_argument("--checkpoints", nargs="*", type=Path, default=[], help="the stand-ins' recipes")
@@ -86,6 +87,7 @@ def read_report(arguments: argparse.Namespace) -> Report:
         claim_pages=dict(zip(slugs, map(read_text, arguments.claim_pages), strict=True)),
         audits=dict(zip(slugs, map(read_text, arguments.audits), strict=True)),
         tables={(path.parent.name, path.stem): read_text(path) for path in arguments.tables},
+        galleries={(path.parent.name, path.stem): read_text(path) for path in arguments.galleries},
         figures=read_figures(arguments.figures),
         runs=runs,
         captions=captions,

@@ -90,6 +90,9 @@ class Config(Strict):
         yield "training.backbone", self.training.backbone, "backbones"
         for name in self.evaluation.sets:
             yield "evaluation.sets", name, "sets"
+        for key, protocol in self.evaluation.saliency.items():
+            if protocol:
+                yield f"evaluation.saliency.{key}.set", protocol.set, "sets"
         for key, recipe in self.recipes.items():
             if recipe is None:
                 continue

@@ -49,9 +49,29 @@ class FewShotConfig(Strict):
 ProtocolConfig = Annotated[LinearConfig | FewShotConfig, Field(discriminator="kind")]
 
 
+class SaliencyConfig(Strict):
+    """Saliency maps of a linear probe on `set`, which has masks, scored against them (`vlrepro.saliency.evaluation`).
+
+    `canvas` and `size` in pixels are the set's own: a map needs more of them than a feature. `methods` are those of
+    `vlrepro.saliency.methods`; those of `every_score` also get the scores that no main table shows, with a threshold
+    that is tuned. `tuning_pictures` is how many training masks thresholds and priors are tuned on.
+    """
+
+    set: Slug
+    canvas: Positive
+    size: Positive
+    methods: tuple[Slug, ...] = Field(min_length=1)
+    every_score: tuple[Slug, ...] = ()
+    tuning_pictures: Positive = 500
+
+
 class EvaluationConfig(Strict):
-    """Which sets are evaluated on, and the protocols; `threads` decides the order of floating-point sums."""
+    """Which sets are evaluated on, and the protocols; `threads` decides the order of floating-point sums.
+
+    A protocol of `saliency` that is null is not run at this scale.
+    """
 
     sets: tuple[Slug, ...] = Field(min_length=1)
     threads: Positive
     protocols: dict[Slug, ProtocolConfig] = Field(min_length=1)
+    saliency: dict[Slug, SaliencyConfig | None] = Field(default_factory=dict)

@@ -15,6 +15,7 @@ from vlrepro.files import digest_of
 from vlrepro.plan.data import DataPlanner
 from vlrepro.plan.model import Evaluation, Plan, Recipe, Run, TablePlan
 from vlrepro.revisions import constant_of, revision_of
+from vlrepro.tables.saliency_columns import BRIEF
 from vlrepro.tables.study import PaperTable, Study
 
 __all__ = ["Evaluation", "Plan", "Run", "TablePlan", "make_plan"]
@@ -47,13 +48,47 @@ class _Planner:
         self.data = DataPlanner(config, plan)
 
     def table(self, study: Study, table: PaperTable) -> None:
-        wanted = dict.fromkeys(row.recipe for row in table.rows if row.recipe)
-        run_here = [name for name in wanted if self.config.recipes.get(name, False) is not None]
-        runs = tuple(self.run(name, seed) for name in run_here for seed in self.config.seeds)
+        if table.saliency:
+            self.saliency_table(study, table)
+            return
         groups = dict.fromkeys(self.config.sets[name].group for name in self.config.evaluation.sets)
         suites = dict.fromkeys(self.suite(protocol) for protocol in table.evaluations)
         evaluations = tuple(self.evaluation(suite, group) for suite in suites for group in groups)
+        runs = self.runs(row.recipe for row in table.rows)
         self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(study.slug, table.name, runs, evaluations)
+
+    def saliency_table(self, study: Study, table: PaperTable) -> None:
+        """A table of saliency scores; none where its protocol is not run at this scale."""
+        name = table.saliency.protocol
+        if name not in self.config.evaluation.saliency:
+            raise UserError(f"evaluation.saliency: {name!r} is asked for by a table but not configured: add it")
+        protocol = self.config.evaluation.saliency[name]
+        if protocol is None:
+            return
+        brief = set(table.saliency.scores) <= set(BRIEF)
+        where, there = ("methods", protocol.methods) if brief else ("every_score", protocol.every_score)
+        if unknown := [method for method in table.saliency.maps if method not in there]:
+            raise UserError(f"evaluation.saliency.{name}.{where}: {unknown[0]!r} is a column of {table.name}: add it")
+        trained = self.saliency_evaluation(name, "trained")
+        runs = self.runs(row.recipe for row in table.rows if not row.probe)
+        controls = [
+            (run, self.saliency_evaluation(name, row.probe))
+            for row in table.rows
+            if row.probe
+            for run in self.runs([row.recipe])
+        ]
+        priors = (trained,) if any(row.prior for row in table.rows) else ()
+        shown = {name: self.runs([table.row(name).recipe])[:1] for name in table.saliency.gallery}
+        gallery = {name: found[0] for name, found in shown.items() if found}
+        self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(
+            study.slug, table.name, runs, (trained,), True, tuple(controls), priors, gallery
+        )
+
+    def runs(self, recipes: Iterable[str | None]) -> tuple[str, ...]:
+        """The runs, one a seed, of those recipes that are run at this scale."""
+        wanted = dict.fromkeys(name for name in recipes if name)
+        run_here = [name for name in wanted if self.config.recipes.get(name, False) is not None]
+        return tuple(self.run(name, seed) for name in run_here for seed in self.config.seeds)
 
     def suite(self, protocol: str) -> str:
         if protocol not in self.config.evaluation.protocols:
@@ -133,6 +168,42 @@ class _Planner:
         key = f"{suite}-{group}-{digest_of(recipe)[:8]}"
         packs = tuple(entry["pack"] for entry in recipe["sets"].values())
         self.plan.evaluations[key] = Evaluation(key, suite, group, recipe, packs)
+        return key
+
+    def saliency_evaluation(self, name: str, probe: str) -> str:
+        """Saliency maps under the protocol `name`, explaining a `probe` of `vlrepro.saliency.evaluation`."""
+        protocol = self.config.evaluation.saliency[name]
+        pack = self.data.pack(self.config.sets[protocol.set].pack)
+        modules = {
+            "saliency." + ("packaged" if m.startswith("packaged") else m if m == "agf" else "cam")
+            for m in protocol.methods
+        }
+        recipe = {
+            "protocol": name,
+            "set": protocol.set,
+            "pack": pack,
+            "probe": probe,
+            "methods": list(protocol.methods),
+            "every_score": list(protocol.every_score),
+            "tuning_pictures": protocol.tuning_pictures,
+            "pictures": self.config.pictures.model_dump() | {"canvas": protocol.canvas, "size": protocol.size},
+            "threads": self.config.evaluation.threads,
+            "revisions": _revisions(
+                [
+                    *sorted(modules),
+                    *(
+                        "saliency.evaluation",
+                        "saliency.priors",
+                        "evaluation.features",
+                        "evaluation.linear",
+                        "data.loader",
+                    ),
+                ]
+            ),
+        }
+        suite = name if probe == "trained" else f"{name}_{probe}"
+        key = f"{suite}-{protocol.set}-{digest_of(recipe)[:8]}"
+        self.plan.evaluations[key] = Evaluation(key, suite, protocol.set, recipe, (pack,))
         return key
 
 

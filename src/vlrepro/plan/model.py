@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One suite of protocols on one group of sets."""
+    """One suite of protocols on one group of sets, or (`saliency`) one probe's saliency maps on one set."""
 
     id: str
     suite: str
@@ -36,15 +37,28 @@ class Evaluation:
     recipe: Recipe
     packs: tuple[str, ...]
 
+    @property
+    def saliency(self) -> bool:
+        """Whether saliency maps are scored."""
+        return "methods" in self.recipe
+
 
 @dataclass(frozen=True)
 class TablePlan:
-    """One table of a study: its metrics are runs x evaluations."""
+    """One table of a study: its metrics are runs x evaluations, `controls` (run, evaluation) and `priors`' scores.
+
+    `saliency`: it is about saliency maps. `priors` are evaluations under which maps of no model are scored, `gallery`
+    maps the rows whose maps are shown to runs.
+    """
 
     study: str
     name: str
     runs: tuple[str, ...]
     evaluations: tuple[str, ...]
+    saliency: bool = False
+    controls: tuple[tuple[str, str], ...] = ()
+    priors: tuple[str, ...] = ()
+    gallery: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,9 +82,9 @@ class Plan:
         return json.dumps(entry if isinstance(entry, dict) else entry.recipe, sort_keys=True, indent=1)
 
     def metrics(self, table: str) -> list[tuple[str, str]]:
-        """(run, evaluation) of every metrics file that a table is made of, in the table's order."""
+        """(run, evaluation) of every run's metrics file that a table is made of, in the table's order."""
         plan = self.tables[table]
-        return [(run, evaluation) for run in plan.runs for evaluation in plan.evaluations]
+        return [(run, evaluation) for run in plan.runs for evaluation in plan.evaluations] + list(plan.controls)
 
 
 def register(table: dict[str, Recipe], name: str, recipe: Recipe) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlrepro.reporting.answers import Comparison, Found, short_answers
+from vlrepro.reporting.deviations import deviations
 from vlrepro.reporting.gallery import Show, caption_examples, pair_gallery, refinement_gallery
 from vlrepro.reporting.inputs import CaptionFile, MinedPairs, PackCount, ScoreFile, TrainedRun, name_of, recipe_titles
 from vlrepro.reporting.markup import Html, bullets, element, folded, grid, inline_image, join
@@ -28,36 +29,16 @@ from vlrepro.tables.study import Study
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Even if a text slipped through unescaped, the browser would run no script and open no connection."""
 
-_GENERAL = (
-    "The last checkpoint of a run is scored, never the best.",
-    "All recipes of a table take the same number of steps with the same batch size and optimiser, unless the list of "
-    "recipes says otherwise.",
-    "Intervals cover seeds and test examples where there are several seeds, test examples alone where there is one. "
-    "They never cover the choice of data sets.",
-    "A cell that the paper leaves blank stays blank in its column; ours is filled all the same.",
-)
-_SMALL = (
-    "Training pictures are emoji: several open designs draw the same concepts in different looks. A subgroup of emoji "
-    "plays both a class and the community that posts its pictures.",
-    "Captions are people's names and keywords for the emoji, made noisy by a documented model (faithful, vague, "
-    "off-topic, wrong, in another language, a single word), since real captions of such pictures do not exist.",
-    "The sentence encoder is the published all-MiniLM-L6-v2; it is not trained here.",
-    "The captioner and the scorer of refined captions are small models that are trained here, on pictures that "
-    "pre-training never sees.",
-    "The backbones are small networks on small pictures, trained for a small part of the paper's steps.",
-    "The evaluation sets are stand-ins; none of them is a data set of the paper.",
-)
-_DEVIATIONS = {"tiny": _SMALL, "pocket": _SMALL, "evidence": _SMALL, "paper": ()}
-
 
 @dataclass(frozen=True)
 class Report:
     """Everything that the page is made of.
 
     `config` is the resolved configuration, `answers` what `vlrepro.reporting.answers.compare` found. `claims`,
-    `claim_pages` and `audits` are keyed by study, `tables` by (study, table name); the latter three hold HTML that
-    `vlrepro.tables` escaped. `figures` maps a figure's name to its texts and file, `captions` ids to sources, `shows`
-    a pack's id to a function that shows its pictures, `costs` an artefact's id to seconds and peak MB.
+    `claim_pages` and `audits` are keyed by study, `tables` and `galleries` (of saliency maps) by (study, table name);
+    the latter four hold HTML that is escaped already. `figures` maps a figure's name to its texts and file, `captions`
+    ids to sources, `shows` a pack's id to a function that shows its pictures, `costs` an artefact's id to seconds and
+    peak MB.
     """
 
     config: Mapping[str, Any]
@@ -67,6 +48,7 @@ class Report:
     claim_pages: Mapping[str, str]
     audits: Mapping[str, str]
     tables: Mapping[tuple[str, str], str]
+    galleries: Mapping[tuple[str, str], str]
     figures: Mapping[str, tuple[Mapping[str, str], Path]]
     runs: Sequence[TrainedRun]
     captions: Mapping[str, CaptionFile]
@@ -166,12 +148,17 @@ def _sections(report: Report) -> list[tuple[str, str, Html]]:
             "The paper against itself",
             folded("Blank cells, averages and contradictions of what it prints", audits),
         ),
+        *([("saliency", "Saliency maps", _galleries(report))] if report.galleries else []),
         ("training", "Training", curves),
         *([("captions", "Captions", _captions(report))] if report.captions else []),
         *([("pairs", "Pairs", _pairs(report))] if report.mined else []),
         *([("stand-ins", "Stand-ins", _stand_ins(report))] if report.scores else []),
         ("runs", "What was run", _runs(report)),
-        ("deviations", "Deviations", _deviations(report)),
+        (
+            "deviations",
+            "Deviations",
+            deviations(report.scale, report.config["sets"], _evaluated(report), report.studies),
+        ),
         ("provenance", "Provenance", _provenance(report)),
         ("cost", "Cost", _cost(report)),
     ]
@@ -242,6 +229,12 @@ def _pairs(report: Report) -> Html:
     return join(blocks)
 
 
+def _galleries(report: Report) -> Html:
+    """The galleries, folded: they are long."""
+    titles = {(study.slug, table.name): table.heading() for study in report.studies for table in study.tables}
+    return join(folded(titles[key], Html(gallery)) for key, gallery in report.galleries.items())
+
+
 def _stand_ins(report: Report) -> Html:
     """Who captioned and scored, what refinement kept, and whether the pairs became purer."""
     packs = {pack.id: pack for pack in report.packs}
@@ -294,24 +287,14 @@ def _uses(report: Report) -> dict[str, str]:
     return uses
 
 
-def _evaluated(report: Report) -> Sequence[str]:
-    return report.config["evaluation"]["sets"]
+def _evaluated(report: Report) -> list[str]:
+    """The sets that features are scored on, then those that saliency maps are scored on."""
+    masked = (protocol for protocol in report.config["evaluation"].get("saliency", {}).values() if protocol)
+    return list(dict.fromkeys([*report.config["evaluation"]["sets"], *(protocol["set"] for protocol in masked)]))
 
 
 def _pack_of(report: Report, key: str) -> str:
     return report.config["sets"][key]["pack"]
-
-
-def _deviations(report: Report) -> Html:
-    sets = report.config["sets"]
-    shown = [join([element("strong", sets[key]["title"]), f": {sets[key]['shows']}"]) for key in _evaluated(report)]
-    parts = [bullets([*_DEVIATIONS[report.scale], *_GENERAL, "The full list, with reasons, is docs/deviations.md."])]
-    if shown:
-        parts += [element("h3", "Evaluation sets"), bullets(shown)]
-    for study in report.studies:
-        if study.notes:
-            parts += [element("h3", f"About the text of “{study.title}”"), bullets(study.notes)]
-    return join(parts)
 
 
 def _provenance(report: Report) -> Html:

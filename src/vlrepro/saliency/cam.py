@@ -9,7 +9,7 @@ Each `*_map` takes A, and (B, C) weights where it has a class, and returns (B, h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -113,42 +113,54 @@ def _of_trace_one(matrices: Tensor) -> tuple[Tensor, Tensor]:
     return matrices / trace.clamp_min(torch.finfo(trace.dtype).tiny)[:, None, None], trace
 
 
+OF_CLASS = {
+    "cam": cam_map,
+    "grad_cam": grad_cam_map,
+    "layer_cam": layer_cam_map,
+    "grad_cam_plus_plus": grad_cam_plus_plus_map,
+}
+OF_PICTURE = {"eigen_cam": eigen_cam_map, "activation": activation_map}
+CLOSED_FORMS = (*OF_CLASS, *OF_PICTURE)
+
+
+def closed_forms(
+    names: Sequence[str], backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor
+) -> dict[str, Tensor]:
+    """The maps of several of `CLOSED_FORMS` from one pass through the backbone: each as a `Method` gives it."""
+    check(backbone, probe, images, classes)
+    feature_map = last_map(backbone, images)
+    maps = {name: OF_PICTURE[name](feature_map) for name in names if name in OF_PICTURE}
+    if of_class := [name for name in names if name in OF_CLASS]:
+        weights = channel_weights(backbone, probe, feature_map, classes)
+        maps |= {name: OF_CLASS[name](feature_map, weights) for name in of_class}
+    return {name: upsample(maps[name], images.shape[2:]) for name in names}
+
+
 def cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
     """Signed class activation maps (`cam_map`); a `Method`."""
-    return _of_class(cam_map, backbone, probe, images, classes)
+    return closed_forms(["cam"], backbone, probe, images, classes)["cam"]
 
 
 def grad_cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
     """Grad-CAM (`grad_cam_map`), none below 0; a `Method`."""
-    return _of_class(grad_cam_map, backbone, probe, images, classes)
+    return closed_forms(["grad_cam"], backbone, probe, images, classes)["grad_cam"]
 
 
 def layer_cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
     """LayerCAM (`layer_cam_map`), none below 0; a `Method`."""
-    return _of_class(layer_cam_map, backbone, probe, images, classes)
+    return closed_forms(["layer_cam"], backbone, probe, images, classes)["layer_cam"]
 
 
 def grad_cam_plus_plus(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
     """Grad-CAM++ (`grad_cam_plus_plus_map`), none below 0; a `Method`."""
-    return _of_class(grad_cam_plus_plus_map, backbone, probe, images, classes)
+    return closed_forms(["grad_cam_plus_plus"], backbone, probe, images, classes)["grad_cam_plus_plus"]
 
 
 def eigen_cam(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
     """Eigen-CAM (`eigen_cam_map`), of mean 0 before upsampling, the same for every class; a `Method`."""
-    check(backbone, probe, images, classes)
-    return upsample(eigen_cam_map(last_map(backbone, images)), images.shape[2:])
+    return closed_forms(["eigen_cam"], backbone, probe, images, classes)["eigen_cam"]
 
 
 def activation(backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor) -> Tensor:
     """Label-free activation maps (`activation_map`), none below 0, the same for every class; a `Method`."""
-    check(backbone, probe, images, classes)
-    return upsample(activation_map(last_map(backbone, images)), images.shape[2:])
-
-
-def _of_class(
-    closed_form: Callable[[Tensor, Tensor], Tensor], backbone: nn.Module, probe: Probe, images: Tensor, classes: Tensor
-) -> Tensor:
-    check(backbone, probe, images, classes)
-    feature_map = last_map(backbone, images)
-    weights = channel_weights(backbone, probe, feature_map, classes)
-    return upsample(closed_form(feature_map, weights), images.shape[2:])
+    return closed_forms(["activation"], backbone, probe, images, classes)["activation"]

@@ -2,7 +2,8 @@
 
 Columns: recipe, seed, run, evaluation, set, kind, score, classes, test_pictures, chance, parameters and
 feature_width of the backbone, examples (outcomes in [0, 1]), weights (an example's weight in the score; empty where
-all weigh the same).
+all weigh the same), statistic (a saliency score's numbers by picture as JSON; empty for others). A map that is no
+model's has no seed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import pyarrow.parquet as pq
 
 from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, read_json
+from vlrepro.saliency.statistics import Statistic
+from vlrepro.tables.saliency_cells import prior_rows, read_statistics, resample_statistic_table, saliency_rows
 from vlrepro.tables.statistics import RESAMPLES, Resampled, Scores, resample_table
 
 _RUN = re.compile(r"(?P<recipe>.+)-seed(?P<seed>\d+)-[0-9a-f]{8}")
@@ -39,6 +42,7 @@ _SCHEMA = pa.schema(
         ("feature_width", pa.int64()),
         ("examples", pa.list_(pa.float32())),
         ("weights", pa.list_(pa.float64())),
+        ("statistic", pa.string()),
     ]
 )
 
@@ -64,17 +68,27 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class Cells:
-    """Scores by evaluation and (recipe, set name), sets by evaluation in the tables' order, backbones by recipe."""
+    """Scores by evaluation and (recipe, set name), sets by evaluation in the tables' order, backbones by recipe.
+
+    Saliency scores are in `statistics`, by evaluation, (recipe, set name) and seed.
+    """
 
     scores: Mapping[str, Mapping[tuple[str, str], Scores]]
     sets: Mapping[str, Sequence[SetInfo]]
     models: Mapping[str, ModelSize]
+    statistics: Mapping[str, Mapping[tuple[str, str], Mapping[int, Statistic]]] = field(default_factory=dict)
 
     def resampled(
         self, evaluation: str, columns: Sequence[str], resamples: int = RESAMPLES
     ) -> dict[tuple[str, str], Resampled]:
-        """One evaluation's cells and their averages: see `resample_table`."""
+        """One evaluation's cells and their averages: see `resample_table` and `resample_statistics`."""
+        if evaluation in self.statistics:
+            return resample_statistic_table(self.statistics[evaluation], columns, resamples)
         return resample_table(self.scores.get(evaluation, {}), columns, resamples)
+
+    def seeds(self, evaluation: str) -> set[int]:
+        """The seeds that an evaluation's saliency scores have."""
+        return {seed for found in self.statistics.get(evaluation, {}).values() for seed in found}
 
     def columns(self, evaluation: str) -> list[str]:
         """Names of the sets that an evaluation scored."""
@@ -94,9 +108,13 @@ def collect_cells(paths: Iterable[str | Path], output: str | Path) -> None:
 def _rows(path: str | Path) -> list[dict[str, Any]]:
     try:
         metrics = read_json(path)
+        if "priors" in metrics:
+            return prior_rows(metrics)
         name = _RUN.fullmatch(metrics["run"])
         shared = {"run": metrics["run"], "recipe": name["recipe"], "seed": int(name["seed"])}
         shared |= {key: metrics["backbone"][key] for key in ("parameters", "feature_width")}
+        if "saliency" in metrics:
+            return saliency_rows(metrics, shared)
         return [
             shared | {"evaluation": evaluation, "kind": protocol["kind"], "set": key} | _row(entry)
             for evaluation, protocol in metrics["protocols"].items()
@@ -125,14 +143,19 @@ def read_cells(paths: Iterable[str | Path], titles: Mapping[str, str]) -> Cells:
     """
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for path in paths:
-        found |= {(row["run"], row["evaluation"], row["set"]): row for row in pq.read_table(path).to_pylist()}
+        found |= {
+            (row["run"] or row["recipe"], row["evaluation"], row["set"]): row for row in pq.read_table(path).to_pylist()
+        }
     rows = [row for row in found.values() if row["set"] in titles]
-    names = dict.fromkeys(row["evaluation"] for row in rows)
-    by_evaluation = {name: [row for row in rows if row["evaluation"] == name] for name in names}
+    by_evaluation: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_evaluation[row["evaluation"]].append(row)
+    maps = {name for name, entries in by_evaluation.items() if entries[0]["statistic"]}
     return Cells(
-        {name: _scores(entries) for name, entries in by_evaluation.items()},
+        {name: _scores(entries) for name, entries in by_evaluation.items() if name not in maps},
         {name: _sets(entries, titles) for name, entries in by_evaluation.items()},
-        {row["recipe"]: ModelSize(row["parameters"], row["feature_width"]) for row in rows},
+        {row["recipe"]: ModelSize(row["parameters"], row["feature_width"]) for row in rows if row["parameters"]},
+        {name: read_statistics(entries) for name, entries in by_evaluation.items() if name in maps},
     )
 
 

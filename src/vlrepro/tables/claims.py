@@ -90,6 +90,19 @@ class PurityTest(Entry):
     pairs: list[RowPair] = Field(min_length=1)
 
 
+class AgreementTest(Entry):
+    """Two evaluations order the models of `rows` alike (direction `above`): see `vlrepro.tables.agreement`.
+
+    The rows are those of the claim's first table; each evaluation is one of any of its tables.
+    """
+
+    kind: Literal["agreement"]
+    over: Literal["average"] = "average"
+    direction: Literal["above", "below"] = "above"
+    between: RowPair
+    rows: list[Slug] = Field(min_length=4)
+
+
 class FactTest(Entry):
     """A statement that code can check without a run; see `vlrepro.tables.facts`."""
 
@@ -98,7 +111,7 @@ class FactTest(Entry):
     arguments: dict[str, Any]
 
 
-ClaimTest = Annotated[ScoreTest | PurityTest | FactTest, Field(discriminator="kind")]
+ClaimTest = Annotated[ScoreTest | PurityTest | AgreementTest | FactTest, Field(discriminator="kind")]
 
 
 class PaperClaim(Entry):
@@ -123,6 +136,6 @@ class PaperClaim(Entry):
     def _test_or_reason(self) -> PaperClaim:
         if (self.test is None) == (self.untestable is None):
             raise ValueError(f"claim {self.id!r}: give either test or untestable")
-        if isinstance(self.test, ScoreTest) != bool(self.tables):
-            raise ValueError(f"claim {self.id!r}: a test of scores needs tables, and only it")
+        if isinstance(self.test, ScoreTest | AgreementTest) != bool(self.tables):
+            raise ValueError(f"claim {self.id!r}: a test of scores needs tables, and no other does")
         return self

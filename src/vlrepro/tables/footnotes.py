@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vlrepro.tables.cells import SetInfo
+from vlrepro.tables.saliency_columns import SCORES
 from vlrepro.tables.study import PaperTable, Study
 
 
@@ -39,6 +40,12 @@ def _scale_note(study: Study, scale: str) -> str:
 
 
 def _metric_notes(study: Study, table: PaperTable) -> list[str]:
+    if table.saliency:
+        used = table.saliency.scores
+        return [
+            "The paper announces saliency results and prints none; we add the table.",
+            *(f"{SCORES[name][0]}: {SCORES[name][1]}." for name in used),
+        ]
     chosen = [study.evaluations[name] for name in table.evaluations]
     ours = [f"{evaluation.title}: {evaluation.shows}." for evaluation in chosen]
     if table.printed:
@@ -67,7 +74,17 @@ def _interval_notes(examples: str, seeds: Sequence[int]) -> list[str]:
 
 
 def _sets_notes(study: Study, table: PaperTable, sets: Mapping[str, Sequence[SetInfo]]) -> list[str]:
-    """One line where all evaluations of the table have the same sets and chances, else one each."""
+    """One line where all evaluations of the table have the same sets and chances, else one each.
+
+    What chance is depends on the saliency score, which says so itself.
+    """
+    if table.saliency:
+        named = {entry.title: entry for name in table.evaluations for entry in sets.get(name, ())}
+        return [
+            f"Data set: {e.title} ({e.n_classes:,} classes, {e.n_test:,} pictures, of which the object takes"
+            f" {100 * e.chance:.1f} % on average)."
+            for e in named.values()
+        ]
     found = {name: _sets(sets[name]) for name in table.evaluations if sets.get(name)}
     if len(set(found.values())) == 1:
         return [f"Data sets: {next(iter(found.values()))}."]

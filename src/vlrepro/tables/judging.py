@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vlrepro.tables.agreement import judge_agreement
 from vlrepro.tables.cells import Cells
-from vlrepro.tables.claims import Direction, FactTest, PaperClaim, PurityTest, ScoreTest
+from vlrepro.tables.claims import AgreementTest, Direction, FactTest, PaperClaim, PurityTest, ScoreTest
 from vlrepro.tables.comparisons import Comparison, comparisons_of, labels_of
 from vlrepro.tables.facts import check_fact
 from vlrepro.tables.reported import judge_reported
@@ -35,6 +36,7 @@ from vlrepro.tables.verdicts import (
 )
 
 _NOT_OF_CELLS = "The claim is not about the cells of a table."
+_NOT_PRINTED = "The paper does not print these scores."
 _NOT_OF_RUNS = "The claim is about what the paper prints, not about what a run gives."
 
 
@@ -58,11 +60,20 @@ def judge_claims(
     recipe and "pending" where a score or summary is missing. At another scale than `paper` a claim about the size of
     an effect is not judged: see `sizes_unjudged`. Raises `UserError` for scores that cannot be.
     """
-    wanted = {e for claim in study.claims for table in claim.tables for e in study.table(table).evaluations}
+    wanted = {name for claim in study.claims for name in _evaluations(study, claim)}
     found = {name: cells.resampled(name, cells.columns(name), resamples) for name in sorted(wanted)}
     columns = {name: cells.columns(name) for name in found}
     judged = [_judge(study, claim, found, columns, summaries or {}) for claim in study.claims]
     return judged if scale == "paper" else [sizes_unjudged(entry) for entry in judged]
+
+
+def _evaluations(study: Study, claim: PaperClaim) -> Sequence[str]:
+    """The evaluations that a claim is judged on."""
+    test = claim.test
+    if isinstance(test, AgreementTest):
+        return test.between
+    named = test.evaluations if isinstance(test, ScoreTest) else None
+    return named or [name for table in claim.tables for name in study.table(table).evaluations]
 
 
 def sizes_unjudged(judged: JudgedClaim) -> JudgedClaim:
@@ -94,6 +105,11 @@ def _judge(
     elif isinstance(test, PurityTest):
         labels = tuple(f"pairs {a} minus pairs {b}" for a, b in test.pairs)
         ours, reported = judge_purity(test, summaries), Verdict("not testable", reason=_NOT_OF_CELLS)
+    elif isinstance(test, AgreementTest):
+        titles = [study.evaluations[name].title for name in test.between]
+        labels = (f"rank agreement of {titles[0]} and {titles[1]}",)
+        ours = judge_agreement(study.table(claim.tables[0]), test, cells, columns)
+        reported = Verdict("not testable", reason=_NOT_PRINTED)
     elif isinstance(test, FactTest):
         fact = check_fact(study, test.fact, test.arguments)
         verdict = Verdict("supported" if fact.holds else "contradicted", reason=fact.reason)
@@ -114,7 +130,7 @@ def judge_scores(
     """Judge on our resampled `cells`, by evaluation and (recipe, column)."""
     found = []
     for comparison in comparisons:
-        recipes = [comparison.table.row(name).recipe for name in comparison.rows()]
+        recipes = [comparison.table.row(name).key for name in comparison.rows()]
         if None in recipes:
             return Verdict("not run")
         sets = columns.get(comparison.evaluation, ())

@@ -13,6 +13,7 @@ from vlrepro.errors import UserError
 from vlrepro.tables.cells import Cells, ModelSize, SetInfo
 from vlrepro.tables.footnotes import footnotes
 from vlrepro.tables.parts import Cell, Column, Part, Row, Table
+from vlrepro.tables.saliency_layout import saliency_parts
 from vlrepro.tables.statistics import (
     RESAMPLES,
     Interval,
@@ -44,6 +45,10 @@ def build_table(
     printed table does not have.
     """
     table = study.table(name)
+    if table.saliency:
+        parts = saliency_parts(table, cells, scale, resamples)
+        seeds = {seed for entry in table.evaluations for seed in cells.seeds(entry)}
+        return _shown(study, table, cells, scale, (parts, []), sorted(seeds), stand_ins)
     found = {}
     columns = {}
     for evaluation in table.evaluations:
@@ -65,17 +70,22 @@ def build_table(
         details = [_without_averages(part) for part in parts]
         parts = _summaries(study, table, parts, cells.models, scale)
     seeds = {seed for entries in found.values() for cell in entries.values() for seed in cell.seeds}
-    return Table(
-        study.slug,
-        study.title,
-        table.name,
-        table.heading(),
-        table.title,
-        scale,
-        tuple(part for part in parts if part.rows),
-        tuple(part for part in details if part.rows),
-        footnotes(study, table, sorted(seeds), cells.sets, scale, stand_ins),
-    )
+    return _shown(study, table, cells, scale, (parts, details), sorted(seeds), stand_ins)
+
+
+def _shown(
+    study: Study,
+    table: PaperTable,
+    cells: Cells,
+    scale: str,
+    parts: tuple[Sequence[Part], Sequence[Part]],
+    seeds: Sequence[int],
+    stand_ins: Sequence[str],
+) -> Table:
+    """The table of its parts and its details, empty ones left out, with its footnotes."""
+    shown, details = (tuple(part for part in found if part.rows) for found in parts)
+    notes = footnotes(study, table, seeds, cells.sets, scale, stand_ins)
+    return Table(study.slug, study.title, table.name, table.heading(), table.title, scale, shown, details, notes)
 
 
 def _columns(

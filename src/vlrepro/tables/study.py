@@ -6,14 +6,15 @@ Imported while Snakemake parses, so nothing heavy: pydantic, PyYAML and the stan
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, model_validator
 
 from vlrepro.config.base import Slug, validate
 from vlrepro.errors import UserError
-from vlrepro.tables.claims import Entry, PaperClaim, PurityTest, ScoreTest, Text, Version
+from vlrepro.tables.claims import AgreementTest, Entry, PaperClaim, PurityTest, ScoreTest, Text, Version
+from vlrepro.tables.saliency_columns import PRIORS, SaliencyColumns, expanded
 
 AVERAGE = "avg"
 """Name of the column that holds the mean of the others."""
@@ -32,14 +33,30 @@ class TableRow(Entry):
     `reported` is in percent, in the order of the table's columns, null where the paper's cell is blank; it is
     left out for a row that the paper does not have. `recipe` is null for a row that is not run. `baselines` are
     the rows that differences are taken from, where they are not the table's baseline; none where it is empty.
+    In saliency tables `probe` is a control in the trained probe's place, and `prior` a map that is no model's.
     """
 
     id: Slug
     label: Text
     block: Text | None = None
     recipe: Slug | None = None
+    probe: Literal["shuffled", "random"] | None = None
+    prior: Literal[PRIORS] | None = None  # type: ignore[valid-type]
     baselines: list[Slug] | None = None
     reported: list[int | float | None] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TableRow:
+        if self.prior and (self.recipe or self.probe):
+            raise ValueError(f"row {self.id!r}: a prior has no recipe and no probe")
+        if self.probe and not self.recipe:
+            raise ValueError(f"row {self.id!r}: a probe needs the recipe of its backbone")
+        return self
+
+    @property
+    def key(self) -> str | None:
+        """What its scores are called in cells: the recipe, `<recipe>+<probe>`, or the prior; None if it is not run."""
+        return self.prior or (f"{self.recipe}+{self.probe}" if self.probe else self.recipe)
 
     def full_label(self) -> str:
         """The label with its block, which tells rows of the same name apart."""
@@ -56,7 +73,8 @@ class PaperTable(Entry):
     """A table: one that the paper prints, with its number, place and columns, or one that we add, without them.
 
     A printed table has one evaluation, and our columns are the data sets. A table that we add has a column for each
-    of `evaluations`, the mean over the data sets; `models` adds each backbone's parameters and feature width.
+    of `evaluations`, the mean over the data sets; `models` adds each backbone's parameters and feature width. That of
+    a table with `saliency` are the scores of each method's maps.
     """
 
     name: Slug
@@ -69,6 +87,7 @@ class PaperTable(Entry):
     baseline: Slug | None = None
     columns: list[PaperColumn] = Field(default_factory=list)
     models: bool = False
+    saliency: SaliencyColumns | None = None
     rows: list[TableRow]
     notes: list[Text] = Field(default_factory=list)
 
@@ -84,11 +103,14 @@ class PaperTable(Entry):
             raise ValueError(f"table {self.name!r} is printed and has {len(self.evaluations)} evaluations")
         known = {row.id for row in self.rows}
         for row in self.rows:
+            if (row.prior or row.probe) and not self.saliency:
+                raise ValueError(f"row {row.id!r}: probe and prior are for saliency tables")
             if row.reported is not None and len(row.reported) != len(self.columns):
                 raise ValueError(f"row {row.id!r} reports {len(row.reported)} cells for {len(self.columns)} columns")
         for name in [
             *([self.baseline] if self.baseline else []),
             *(b for row in self.rows for b in row.baselines or []),
+            *([*self.saliency.gains, *self.saliency.gallery] if self.saliency else []),
         ]:
             if name not in known:
                 raise ValueError(f"baseline {name!r} is not a row")
@@ -163,6 +185,11 @@ class Study(Entry):
     tables: list[PaperTable]
     claims: list[PaperClaim]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _saliency_evaluations(cls, values: Any) -> Any:
+        return expanded(values)
+
     @model_validator(mode="after")
     def _consistent(self) -> Study:
         distinct([table.name for table in self.tables], "table")
@@ -181,6 +208,8 @@ class Study(Entry):
         if name not in {table.name for table in self.tables}:
             raise ValueError(f"claim {claim.id!r} names table {name!r}, which is not here")
         table, test = self.table(name), claim.test
+        if isinstance(test, AgreementTest) and name == claim.tables[0]:
+            self._check_agreement(claim, test)
         if not isinstance(test, ScoreTest):
             return
         known = {row.id for row in table.rows}
@@ -190,6 +219,17 @@ class Study(Entry):
         for evaluation in test.evaluations or []:
             if evaluation not in table.evaluations:
                 raise ValueError(f"claim {claim.id!r} names {evaluation!r}, no evaluation of table {name!r}")
+
+    def _check_agreement(self, claim: PaperClaim, test: AgreementTest) -> None:
+        first = claim.tables[0]
+        known = {row.id for row in self.table(first).rows}
+        for row in test.rows:
+            if row not in known:
+                raise ValueError(f"claim {claim.id!r} names {row!r}, which is not a row of table {first!r}")
+        evaluations = {e for table in self.tables if table.name in claim.tables for e in table.evaluations}
+        for evaluation in test.between:
+            if evaluation not in evaluations:
+                raise ValueError(f"claim {claim.id!r} names {evaluation!r}, no evaluation of its tables")
 
     def table(self, name: str) -> PaperTable:
         """The table of that name.

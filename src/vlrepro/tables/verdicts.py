@@ -37,18 +37,22 @@ class Counts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome and what decided it: the mean difference, counts, single comparisons, or a reason in words."""
+    """An outcome and what decided it: the mean difference, counts, single comparisons, or a reason in words.
+
+    `n_seeds` where it rests on scores but on no difference of them.
+    """
 
     outcome: Outcome
     difference: Interval | None = None
     counts: Counts | None = None
     comparisons: tuple[tuple[str, Interval], ...] = ()
     reason: str | None = None
+    n_seeds: int | None = None
 
     @property
     def wording(self) -> str:
         """The outcome as it is shown: what rests on one training is called so, for it may not hold for another."""
-        one = self.difference is not None and self.difference.n_seeds == 1
+        one = (self.n_seeds if self.difference is None else self.difference.n_seeds) == 1
         return f"{self.outcome} by one seed" if one and self.outcome in ("supported", "contradicted") else self.outcome
 
 

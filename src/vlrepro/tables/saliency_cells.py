@@ -1,0 +1,86 @@
+"""Saliency metrics as rows of a cells file, and back to statistics that can be resampled."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vlrepro.saliency.resampling import resample_statistics
+from vlrepro.saliency.statistics import Statistic, from_plain
+from vlrepro.tables.saliency_columns import evaluation_name
+from vlrepro.tables.statistics import RESAMPLES, Resampled, average_over_columns
+from vlrepro.tables.study import AVERAGE
+
+Statistics = dict[tuple[str, str], dict[int, Statistic]]
+"""(recipe, set name) -> the statistic of each seed."""
+
+
+def saliency_rows(metrics: Mapping[str, Any], shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a run's metrics file, `shared` being what all of a run's rows have.
+
+    A control in the probe's place makes another recipe of it: `<recipe>+<probe>`.
+    """
+    probe = metrics["probe"]
+    recipe = shared["recipe"] if probe == "trained" else f"{shared['recipe']}+{probe}"
+    return [
+        {**shared, "recipe": recipe, "run": f"{shared['run']} {probe}", **row}
+        for method, entry in metrics["saliency"]["maps"].items()
+        for row in _scores(metrics["protocol"], method, metrics["saliency"], entry)
+    ]
+
+
+def prior_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the priors' metrics file, under every method whose maps they are held against."""
+    return [
+        {"recipe": prior, "run": None, "seed": None, "parameters": None, "feature_width": None, **row}
+        for prior, entry in metrics["priors"].items()
+        for method in metrics["methods"]
+        for row in _scores(metrics["protocol"], method, metrics["saliency"], entry)
+    ]
+
+
+def _scores(protocol: str, method: str, found: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    for score, cell in entry["scores"].items():
+        yield {
+            "evaluation": evaluation_name(protocol, method, score),
+            "set": found["set"],
+            "kind": "saliency",
+            "score": cell["score"],
+            "classes": found["classes"],
+            "test_pictures": cell["n"],
+            "chance": found["object_share"],
+            "examples": [],
+            "weights": [],
+            "statistic": json.dumps(cell["statistic"]),
+        }
+
+
+def read_statistics(rows: Iterable[Mapping[str, Any]]) -> Statistics:
+    """The statistics of one evaluation's rows; what has no seed stands beside every seed of the others."""
+    rows = list(rows)
+    seeds = sorted({row["seed"] for row in rows if row["seed"] is not None}) or [0]
+    found: Statistics = defaultdict(dict)
+    for row in rows:
+        statistic = from_plain(json.loads(row["statistic"]))
+        for seed in seeds if row["seed"] is None else [row["seed"]]:
+            found[row["recipe"], row["set"]][seed] = statistic
+    return dict(found)
+
+
+def resample_statistic_table(
+    statistics: Statistics, columns: Sequence[str], resamples: int = RESAMPLES
+) -> dict[tuple[str, str], Resampled]:
+    """As `vlrepro.tables.statistics.resample_table`, for scores that are computed anew in every resample."""
+    result: dict[tuple[str, str], Resampled] = {}
+    for column in columns:
+        rows = {row: seeds for (row, name), seeds in statistics.items() if name == column}
+        if rows:
+            found = resample_statistics(rows, column, resamples)
+            result |= {(row, column): cell for row, cell in found.items()}
+    for row in dict.fromkeys(row for row, _ in statistics):
+        average = average_over_columns([result.get((row, column)) for column in columns])
+        if average is not None:
+            result[row, AVERAGE] = average
+    return result
