@@ -29,6 +29,7 @@ _PLACES: Mapping[Place, str] = {"best": "Best", "median": "Median", "worst": "Wo
 _COLOURS = 255 * colormaps["viridis"](np.arange(256))[:, :3]
 _OPAQUE = 0.7  # of a map's colour over the picture: what the picture shows stays recognisable
 _CONTRAST = 0.6  # of the greyed picture: at full contrast its own light and dark would pass for the map's
+_PERCENTILES = (2, 98)  # of a map, the ends of its colours
 _WHITE, _BLACK, _NEUTRAL = 255, 0, 128
 
 
@@ -102,9 +103,9 @@ def _legend(ordered_by: str, pictures: Sequence[SaliencyPicture]) -> Html:
     scale = _image(_scale(), "dark violet over green to yellow", "scale")
     words = [
         f"Pictures are ordered by {ordered_by}. Each map lies over the greyed picture and is scaled on its own, from "
-        "its lowest value ",
+        f"its percentile {_PERCENTILES[0]} ",
         scale,
-        " to its highest. The line is the outline of the mask. Below each map is its average precision on the picture.",
+        f" to {_PERCENTILES[1]}. The line is the outline of the mask. Below each map is its average precision on the picture.",
     ]
     if any((picture.mask == IGNORE).any() for picture in pictures):
         words.append(" Pixels that nobody labelled are striped beside the picture and without colour in the maps.")
@@ -177,10 +178,16 @@ def overlaid(picture: Colours, mask: NDArray[np.uint8], one: NDArray[np.floating
     if _constant(one, mask):
         colour = np.full(ground.shape, _NEUTRAL, np.float64)
     else:
-        scaled = _resized(rescaled(one[None], mask[None])[0].astype(np.float32))
+        scaled = _resized(rescaled(_without_spikes(one, mask)[None], mask[None])[0].astype(np.float32))
         colour = _COLOURS[np.rint(255 * np.clip(scaled, 0, 1)).astype(np.uint8)]
     opaque = np.where(small == IGNORE, 0, _OPAQUE)[..., None]
     return _outlined(opaque * colour + (1 - opaque) * ground, small)
+
+
+def _without_spikes(one: NDArray[np.floating], mask: NDArray[np.uint8]) -> NDArray[np.floating]:
+    """A map cut at two of its percentiles: a few pixels' peaks, as AGF has, would leave the rest one colour."""
+    low, high = np.percentile(one[mask != IGNORE], _PERCENTILES)
+    return np.clip(one, low, high) if high > low else one
 
 
 def masked(picture: Colours, mask: NDArray[np.uint8]) -> Colours:
