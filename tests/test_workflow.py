@@ -24,6 +24,7 @@ pytestmark = pytest.mark.workflow
 TABLE_MODELS = 11  # of the paper's tables
 DATA = (".parquet", ".safetensors", ".tar")  # files that hold no clock's time
 CHAIN = {"captions", "checkpoints", "data", "embeddings", "pairs", "runs", "scores"}  # what a model on captions needs
+CHAIN |= {"saliency"}  # its probe
 
 
 @pytest.fixture
@@ -58,6 +59,24 @@ def test_tables_hold_a_number_in_every_cell_of_ours(finished):
             assert all(row in html.unescape(text) for row in ours.row)
     claims = json.loads((finished / "results/tiny/claims/language_guidance.json").read_text())
     assert claims
+
+
+def test_the_saliency_table_holds_every_row_and_method(finished):
+    cells = pd.read_csv(finished / "results/tiny/tables/language_guidance/table3.csv")
+    done = cells[cells.status == "done"]
+    absent = {"CLIP", "SLIP", "LGSLIP"}  # not run at this scale
+    scores, gains = done[done.block != "paired difference"], done[done.block == "paired difference"]
+    assert set(cells.row) - set(scores.row) == absent
+    rows = scores.drop_duplicates(["block", "row"])
+    assert len(scores) == len(rows) * 6 * 3  # methods x (IoU, mIoU, AP)
+    assert ((scores.low <= scores.value) & (scores.value <= scores.high) & scores.value.between(0, 100)).all()
+    best = scores[scores.row == "the best prior"].set_index(["evaluation", "column"]).value
+    own = scores[(scores.row == "SimCLR") & (scores.column == "AP")].set_index("evaluation").value
+    gain = gains[(gains.row == "SimCLR") & (gains.column == "AP over the best prior")].set_index("evaluation").value
+    for method, value in gain.items():
+        assert value == pytest.approx(own[method] - best[method, "AP"], abs=1e-3)
+    gallery = (finished / "results/tiny/saliency/language_guidance/table3.html").read_text()
+    assert gallery in (finished / "results/tiny/report/index.html").read_text()
 
 
 def test_average_is_the_mean_of_the_columns(finished):
@@ -105,8 +124,11 @@ def test_results_do_not_depend_on_cores(finished, tmp_path):
     """One core makes the longest chain again, from packs to the model on refined captions; then the table it is in."""
     other = make_clone(tmp_path / "other")
     (scored,) = (finished / "results/metrics").glob("lgsimclr_refined-seed0-*/main-*.json")
-    scored = scored.relative_to(finished)
-    snakemake(other, *TINY, "--cores", 1, scored, timeout=1800)
+    (mapped,) = (finished / "results/saliency").glob("lgsimclr_refined-seed0-*/saliency-*.json")
+    scored, mapped = scored.relative_to(finished), mapped.relative_to(finished)
+    snakemake(other, *TINY, "--cores", 1, scored, mapped, timeout=1800)
+    before, after = (json.loads((clone / mapped).read_text()) | {"seconds": None} for clone in (finished, other))
+    assert before == after
     made = [path.relative_to(other) for name in CHAIN for path in (other / "results" / name).rglob("*")]
     made = [path for path in made if path.suffix in DATA]
     assert {path.parts[1] for path in made} == CHAIN

@@ -105,7 +105,8 @@ def _legend(ordered_by: str, pictures: Sequence[SaliencyPicture]) -> Html:
         f"Pictures are ordered by {ordered_by}. Each map lies over the greyed picture and is scaled on its own, from "
         f"its percentile {_PERCENTILES[0]} ",
         scale,
-        f" to {_PERCENTILES[1]}. The line is the outline of the mask. Below each map is its average precision on the picture.",
+        f" to {_PERCENTILES[1]}. The line is the outline of the mask. Below each map is its average precision on the "
+        "picture.",
     ]
     if any((picture.mask == IGNORE).any() for picture in pictures):
         words.append(" Pixels that nobody labelled are striped beside the picture and without colour in the maps.")
