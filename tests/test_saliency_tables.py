@@ -1,0 +1,138 @@
+"""Saliency metrics to cells, and cells to the parts of a saliency table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vlrepro.files import write_json
+from vlrepro.saliency.statistics import Ratio, mean_of, to_plain
+from vlrepro.tables.cells import Cells, collect_cells, read_cells
+from vlrepro.tables.layout import build_table
+from vlrepro.tables.rendering import to_csv, to_html, to_latex, to_markdown
+from vlrepro.tables.saliency_columns import MAPS, PRIORS, SCORES, evaluation_name
+from vlrepro.tables.statistics import Scores, example_weights, resample_column
+from vlrepro.tables.study import AVERAGE, load_study
+
+STUDY = load_study(Path(__file__).parents[1] / "config/papers/language_guidance.yaml")
+TABLE = STUDY.table("table3")
+METHODS = list(TABLE.saliency.maps)
+N = 30
+
+
+def statistics(key: int) -> dict[str, Ratio]:
+    generator = np.random.default_rng(key)
+    union = generator.integers(50, 100, (N, 2)).astype(float)
+    inside = np.floor(union * generator.random((N, 2)))
+    return {
+        "iou": Ratio(inside[:, :1], union[:, :1]),
+        "miou": Ratio(inside, union),
+        "ap": mean_of(generator.random(N)),
+    }
+
+
+def scores_of(key: int) -> dict:
+    entries = {
+        name: {"score": found.value, "n": found.n, "statistic": to_plain(found)}
+        for name, found in statistics(key).items()
+    }
+    return {"scores": entries, "values": {}}
+
+
+def run_file(folder: Path, recipe: str, seed: int, key: int, probe: str = "trained") -> Path:
+    path = folder / f"{recipe}-seed{seed}-0123abcd/{probe}.json"
+    maps = {method: scores_of(100 * key + number) for number, method in enumerate(METHODS)}
+    found = {"set": "scenes", "classes": 34, "object_share": 0.138, "maps": maps, "test_pictures": N, "rejected": []}
+    values = {
+        "run": path.parent.name,
+        "protocol": "saliency",
+        "probe": probe,
+        "backbone": {"parameters": 1234, "feature_width": 64},
+        "saliency": found,
+    }
+    write_json(path, values)
+    return path
+
+
+def prior_file(folder: Path) -> Path:
+    found = {"set": "scenes", "classes": 34, "object_share": 0.138, "test_pictures": N, "rejected": []}
+    priors = {name: scores_of(9000 + number) for number, name in enumerate(PRIORS)}
+    write_json(
+        folder / "priors.json", {"protocol": "saliency", "methods": METHODS, "priors": priors, "saliency": found}
+    )
+    return folder / "priors.json"
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Cells:
+    paths = [
+        *(run_file(tmp_path, "simclr", seed, seed) for seed in (0, 1)),
+        *(run_file(tmp_path, "random", seed, 10 + seed) for seed in (0, 1)),
+        run_file(tmp_path, "simclr", 0, 20, "shuffled"),
+        prior_file(tmp_path),
+    ]
+    collect_cells(paths, tmp_path / "table.parquet")
+    return read_cells([tmp_path / "table.parquet"], {"scenes": "Scenes"})
+
+
+def test_cells_hold_the_statistics_of_runs_controls_and_priors(cells: Cells) -> None:
+    assert set(cells.statistics) == {evaluation_name("saliency", m, s) for m in METHODS for s in ("iou", "miou", "ap")}
+    assert cells.scores == {}
+    found = cells.statistics["saliency_agf_miou"]
+    assert set(found) == {(name, "scenes") for name in ("simclr", "random", "simclr+shuffled", *PRIORS)}
+    assert found["simclr", "scenes"][1].value == pytest.approx(statistics(100 + METHODS.index("agf"))["miou"].value)
+    assert set(found["simclr+shuffled", "scenes"]) == {0}
+    # A map that is no model's stands beside every seed.
+    assert {seed: one.value for seed, one in found["edges", "scenes"].items()} == {
+        seed: pytest.approx(statistics(9000 + PRIORS.index("edges"))["miou"].value) for seed in (0, 1)
+    }
+    assert cells.seeds("saliency_agf_miou") == {0, 1}
+    (info,) = cells.sets["saliency_agf_miou"]
+    assert (info.n_classes, info.n_test, info.chance) == (34, N, 0.138)
+    assert set(cells.models) == {"simclr", "random", "simclr+shuffled"}
+
+
+def test_means_over_pictures_get_the_draws_of_all_other_scores(cells: Cells) -> None:
+    found = cells.resampled("saliency_agf_ap", ["scenes"], 50)
+    values = np.stack([statistics(100 * seed + METHODS.index("agf"))["ap"].images for seed in (0, 1)])
+    plain = resample_column({"simclr": Scores(values, (0, 1))}, "scenes", 50)["simclr"]
+    np.testing.assert_allclose(found["simclr", "scenes"].draws, plain.draws)
+    np.testing.assert_allclose(found["simclr", AVERAGE].means, plain.means)
+
+
+def test_an_iou_is_computed_anew_in_every_resample(cells: Cells) -> None:
+    draws = cells.resampled("saliency_agf_iou", ["scenes"], 20)["simclr", "scenes"].draws[0]
+    one = statistics(METHODS.index("agf"))["iou"]
+    weights = np.concatenate([drawn for _, drawn in example_weights("scenes", np.full(N, 1 / N), 20)])
+    expected = [(w @ one.numerators[:, 0]) / (w @ one.denominators[:, 0]) for w in weights]
+    np.testing.assert_allclose(draws, expected)
+
+
+def test_a_table_has_scores_and_gains_of_every_method(cells: Cells) -> None:
+    table = build_table(STUDY, "table3", cells, "pocket", ["Scenes: emoji."], resamples=50)
+    assert [part.kind for part in table.parts] == ["ours", "difference"] * len(METHODS)
+    scores, gains = table.parts[-2:]
+    assert scores.heading.startswith(MAPS["agf"])
+    assert [row.id for row in scores.rows] == [row.id for row in TABLE.rows]
+    assert [row.id for row in gains.rows] == [row.id for row in TABLE.rows if not row.prior]
+    row = {part.kind: next(r for r in part.rows if r.id == "simclr").cells for part in (scores, gains)}
+    prior = next(r for r in scores.rows if r.id == "best_prior").cells
+    columns = [column.name for column in gains.columns]
+    assert columns == [f"{s}_over_best_prior" for s in ("iou", "miou", "ap")] + ["ap_over_random", "ap_over_simclr"]
+    for number in range(3):
+        assert row["difference"][number].value == pytest.approx(row["ours"][number].value - prior[number].value)
+    assert row["difference"][-1].status == "blank"  # SimCLR over itself
+    assert next(r for r in scores.rows if r.id == "swav").cells[0].status == "pending"
+    notes = " ".join(table.footnotes)
+    assert "34 classes, 30 pictures, of which the object takes 13.8 %" in notes
+    assert all(SCORES[name][1] in notes for name in TABLE.saliency.scores)
+
+
+def test_every_format_shows_the_gains(cells: Cells) -> None:
+    table = build_table(STUDY, "table3", cells, "pocket", resamples=50)
+    for render in (to_csv, to_markdown, to_latex, to_html):
+        text = render(table)
+        assert text == render(table)
+        assert "AP over the best prior" in text
