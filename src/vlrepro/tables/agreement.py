@@ -1,9 +1,10 @@
 """Whether two evaluations order models alike: Spearman's rank correlation, with the intervals that decide.
 
-The claim is about models in general, so models are the sample: Fisher's z with the standard error of Bonett and Wright,
+A claim about models in general has models as its sample: Fisher's z with the standard error of Bonett and Wright,
 "Sample size requirements for estimating Pearson, Kendall and Spearman correlations" (Psychometrika 2000), eq. 3,
-sqrt((1 + rho^2 / 2) / (n - 3)). A second interval keeps the models and draws other test examples and seeds: noise of
-the scores alone.
+sqrt((1 + rho^2 / 2) / (n - 3)). But models that share captions or a framework are no independent draws. So a second
+interval keeps the models and draws other test examples and seeds, as `vlrepro.tables.statistics.interval` does for
+differences, and both must exclude 0.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from vlrepro.tables.verdicts import Outcome, Verdict
 
 FEWEST = 4
 """Models that the interval over models needs: its standard error has n - 3 below the line."""
+
+_QUANTILE = float(ndtri(0.5 + LEVEL / 2))
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,10 @@ def agreement(first: Sequence[Resampled], second: Sequence[Resampled]) -> Agreem
     if math.isnan(rho):
         return None
     drawn = spearman(*(np.stack([_resampled(cell) for cell in cells], axis=1) for cells in (first, second)))
-    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    half = _QUANTILE * math.sqrt(float(np.nanmean((drawn - rho) ** 2)))
+    on_these = max(-1.0, float(rho) - half), min(1.0, float(rho) + half)
     seeds = min(len(cell.seeds) for cell in (*first, *second))
-    return Agreement(
-        float(rho), interval_over_models(float(rho), len(first)), (float(low), float(high)), len(first), seeds
-    )
+    return Agreement(float(rho), interval_over_models(float(rho), len(first)), on_these, len(first), seeds)
 
 
 def spearman(first: Array, second: Array) -> Array:
@@ -91,7 +93,7 @@ def interval_over_models(rho: float, n: int) -> tuple[float, float]:
         return -1.0, 1.0
     if abs(rho) >= 1 - 1e-12:  # a perfect order has no finite z: taken as one exchange of neighbours away from it
         rho = math.copysign(1 - 12 / (n**3 - n), rho)
-    half = float(ndtri(0.5 + LEVEL / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    half = _QUANTILE * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
 
 
@@ -102,7 +104,10 @@ def _resampled(cell: Resampled) -> Array:
 
 
 def _outcome(found: Agreement, direction: str) -> Outcome:
-    low, high = found.over_models if direction == "above" else (-found.over_models[1], -found.over_models[0])
+    low = min(found.over_models[0], found.on_these[0])
+    high = max(found.over_models[1], found.on_these[1])
+    if direction == "below":
+        low, high = -high, -low
     return "supported" if low > 0 else "contradicted" if high < 0 else "undecided"
 
 
