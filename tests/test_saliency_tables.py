@@ -44,11 +44,19 @@ def scores_of(key: int) -> dict:
 def run_file(folder: Path, recipe: str, seed: int, key: int, probe: str = "trained") -> Path:
     path = folder / f"{recipe}-seed{seed}-0123abcd/{probe}.json"
     maps = {method: scores_of(100 * key + number) for number, method in enumerate(METHODS)}
-    found = {"set": "scenes", "classes": 34, "object_share": 0.138, "maps": maps, "test_pictures": N, "rejected": []}
+    found = {
+        "set": "scenes",
+        "classes": 34,
+        "object_share": 0.138,
+        "maps": maps,
+        "test_pictures": N,
+        "rejected": [["a", "empty"]],
+    }
     values = {
         "run": path.parent.name,
         "protocol": "saliency",
         "probe": probe,
+        "probe_accuracy": 0.1 * (seed + 1),
         "backbone": {"parameters": 1234, "feature_width": 64},
         "saliency": found,
     }
@@ -57,7 +65,7 @@ def run_file(folder: Path, recipe: str, seed: int, key: int, probe: str = "train
 
 
 def prior_file(folder: Path) -> Path:
-    found = {"set": "scenes", "classes": 34, "object_share": 0.138, "test_pictures": N, "rejected": []}
+    found = {"set": "scenes", "classes": 34, "object_share": 0.138, "test_pictures": N, "rejected": [["a", "empty"]]}
     priors = {name: scores_of(9000 + number) for number, name in enumerate(PRIORS)}
     write_json(
         folder / "priors.json", {"protocol": "saliency", "methods": METHODS, "priors": priors, "saliency": found}
@@ -126,7 +134,8 @@ def test_a_table_has_scores_and_gains_of_every_method(cells: Cells) -> None:
     assert row["difference"][-1].status == "blank"  # SimCLR over itself
     assert next(r for r in scores.rows if r.id == "swav").cells[0].status == "pending"
     notes = " ".join(table.footnotes)
-    assert "34 classes, 30 pictures, of which the object takes 13.8 %" in notes
+    assert "34 classes, 30 pictures, of which the object takes 13.8 % on average; 1 more left out" in notes
+    assert "test pictures, in percent: SimCLR (Pictures alone) 15.0, random weights" in notes
     assert all(SCORES[name][1] in notes for name in TABLE.saliency.scores)
 
 

@@ -2,8 +2,9 @@
 
 Columns: recipe, seed, run, evaluation, set, kind, score, classes, test_pictures, chance, parameters and
 feature_width of the backbone, examples (outcomes in [0, 1]), weights (an example's weight in the score; empty where
-all weigh the same), statistic (a saliency score's numbers by picture as JSON; empty for others). A map that is no
-model's has no seed.
+all weigh the same), statistic (a saliency score's numbers by picture as JSON), probe_accuracy (of the probe that it
+explains) and left_out (pictures without a usable mask), these three empty for other scores. A map that is no model's
+has no seed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ import pyarrow.parquet as pq
 from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, read_json
 from vlrepro.saliency.statistics import Statistic
-from vlrepro.tables.saliency_cells import prior_rows, read_statistics, resample_statistic_table, saliency_rows
+from vlrepro.tables.saliency_cells import (
+    prior_rows,
+    read_probes,
+    read_statistics,
+    resample_statistic_table,
+    saliency_rows,
+)
 from vlrepro.tables.statistics import RESAMPLES, Resampled, Scores, resample_table
 
 _RUN = re.compile(r"(?P<recipe>.+)-seed(?P<seed>\d+)-[0-9a-f]{8}")
@@ -43,19 +50,25 @@ _SCHEMA = pa.schema(
         ("examples", pa.list_(pa.float32())),
         ("weights", pa.list_(pa.float64())),
         ("statistic", pa.string()),
+        ("probe_accuracy", pa.float64()),
+        ("left_out", pa.int64()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class SetInfo:
-    """A data set of ours: `name` is its key, `chance` the share correct when guessing; `n_test` counts images."""
+    """A data set of ours: `name` is its key, `chance` the share correct when guessing; `n_test` counts images.
+
+    `left_out` counts images that have no usable mask and are in no saliency score.
+    """
 
     name: str
     title: str
     n_classes: int
     n_test: int
     chance: float
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,13 +83,15 @@ class ModelSize:
 class Cells:
     """Scores by evaluation and (recipe, set name), sets by evaluation in the tables' order, backbones by recipe.
 
-    Saliency scores are in `statistics`, by evaluation, (recipe, set name) and seed.
+    Saliency scores are in `statistics`, by evaluation, (recipe, set name) and seed; `probes` has the accuracy of the
+    probes that the maps explain, by evaluation and recipe, the mean over seeds.
     """
 
     scores: Mapping[str, Mapping[tuple[str, str], Scores]]
     sets: Mapping[str, Sequence[SetInfo]]
     models: Mapping[str, ModelSize]
     statistics: Mapping[str, Mapping[tuple[str, str], Mapping[int, Statistic]]] = field(default_factory=dict)
+    probes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def resampled(
         self, evaluation: str, columns: Sequence[str], resamples: int = RESAMPLES
@@ -156,6 +171,7 @@ def read_cells(paths: Iterable[str | Path], titles: Mapping[str, str]) -> Cells:
         {name: _sets(entries, titles) for name, entries in by_evaluation.items()},
         {row["recipe"]: ModelSize(row["parameters"], row["feature_width"]) for row in rows if row["parameters"]},
         {name: read_statistics(entries) for name, entries in by_evaluation.items() if name in maps},
+        {name: read_probes(entries) for name, entries in by_evaluation.items() if name in maps},
     )
 
 
@@ -178,7 +194,10 @@ def _sets(rows: Iterable[Mapping[str, Any]], titles: Mapping[str, str]) -> list[
     """What the cells of one evaluation say of each set, in the order of `titles`."""
     found = {row["set"]: row for row in rows}
     return [
-        SetInfo(name, title, found[name]["classes"], found[name]["test_pictures"], found[name]["chance"])
+        SetInfo(
+            *(name, title, *(found[name][key] for key in ("classes", "test_pictures", "chance"))),
+            left_out=found[name]["left_out"] or 0,
+        )
         for name, title in titles.items()
         if name in found
     ]

@@ -13,7 +13,7 @@ from vlrepro.errors import UserError
 from vlrepro.tables.cells import Cells, ModelSize, SetInfo
 from vlrepro.tables.footnotes import footnotes
 from vlrepro.tables.parts import Cell, Column, Part, Row, Table
-from vlrepro.tables.saliency_layout import saliency_parts
+from vlrepro.tables.saliency_layout import probe_note, saliency_parts
 from vlrepro.tables.statistics import (
     RESAMPLES,
     Interval,
@@ -48,7 +48,7 @@ def build_table(
     if table.saliency:
         parts = saliency_parts(table, cells, scale, resamples)
         seeds = {seed for entry in table.evaluations for seed in cells.seeds(entry)}
-        return _shown(study, table, cells, scale, (parts, []), sorted(seeds), stand_ins)
+        return _shown(study, table, cells, scale, (parts, []), sorted(seeds), [*stand_ins, probe_note(table, cells)])
     found = {}
     columns = {}
     for evaluation in table.evaluations:

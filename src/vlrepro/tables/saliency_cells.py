@@ -24,8 +24,9 @@ def saliency_rows(metrics: Mapping[str, Any], shared: Mapping[str, Any]) -> list
     """
     probe = metrics["probe"]
     recipe = shared["recipe"] if probe == "trained" else f"{shared['recipe']}+{probe}"
+    accuracy = metrics["probe_accuracy"] if probe == "trained" else None  # the file has that of the trained one
     return [
-        {**shared, "recipe": recipe, "run": f"{shared['run']} {probe}", **row}
+        {**shared, "recipe": recipe, "run": f"{shared['run']} {probe}", "probe_accuracy": accuracy, **row}
         for method, entry in metrics["saliency"]["maps"].items()
         for row in _scores(metrics["protocol"], method, metrics["saliency"], entry)
     ]
@@ -51,6 +52,7 @@ def _scores(protocol: str, method: str, found: Mapping[str, Any], entry: Mapping
             "classes": found["classes"],
             "test_pictures": cell["n"],
             "chance": found["object_share"],
+            "left_out": len(found["rejected"]),
             "examples": [],
             "weights": [],
             "statistic": json.dumps(cell["statistic"]),
@@ -67,6 +69,15 @@ def read_statistics(rows: Iterable[Mapping[str, Any]]) -> Statistics:
         for seed in seeds if row["seed"] is None else [row["seed"]]:
             found[row["recipe"], row["set"]][seed] = statistic
     return dict(found)
+
+
+def read_probes(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Recipe -> accuracy of its probe, the mean over seeds and sets, of one evaluation's rows."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row["probe_accuracy"] is not None:
+            found[row["recipe"]].append(row["probe_accuracy"])
+    return {recipe: sum(values) / len(values) for recipe, values in found.items()}
 
 
 def resample_statistic_table(

@@ -28,6 +28,13 @@ def saliency_parts(table: PaperTable, cells: Cells, scale: str, resamples: int) 
     return parts
 
 
+def probe_note(table: PaperTable, cells: Cells) -> str:
+    """How right the probes are that the maps explain, the mean over seeds: without that, no map means much."""
+    found = cells.probes.get(table.evaluations[0], {})
+    shares = [f"{row.full_label()} {100 * found[row.key]:.1f}" for row in table.rows if row.key in found]
+    return f"Accuracy of the explained probe on the test pictures, in percent: {', '.join(shares) or 'pending'}."
+
+
 def _scores(table: PaperTable, found: Found, method: str, scale: str) -> Part:
     columns = tuple(Column(score, SCORES[score][0], MAPS[method]) for score in table.saliency.scores)
     names = [evaluation_name(table.saliency.protocol, method, score) for score in table.saliency.scores]
