@@ -24,6 +24,14 @@ def changed(tmp_path: Path, change: object) -> Path:
     return path
 
 
+def table3(values: dict) -> dict:
+    return next(table for table in values["tables"] if table["name"] == "table3")
+
+
+def agreement(values: dict) -> dict:
+    return next(claim for claim in values["claims"] if claim["id"] == "saliency_discriminates")["test"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -51,6 +59,23 @@ def changed(tmp_path: Path, change: object) -> Path:
         (lambda v: v["claims"][0].update(tables=[]), "'most_cases': a test of scores needs tables"),
         (lambda v: v["claims"][0].update(test=None), "'most_cases': give either test or untestable"),
         (lambda v: v["claims"][0].update(quote=""), r"claims\.0\.quote"),
+        (lambda v: table3(v)["rows"][0].update(prior="edges"), "a prior has no recipe and no probe"),
+        (lambda v: table3(v)["rows"][0].update(recipe=None, probe="random"), "'simclr': a probe needs the recipe"),
+        (lambda v: v["tables"][0]["rows"][0].update(probe="random"), "'simclr': probe and prior are for saliency tab"),
+        (lambda v: table3(v)["rows"][-1].update(prior="moon"), r"rows\.\d+\.prior: Input should be"),
+        (
+            lambda v: table3(v)["saliency"].update(maps=["agf", "moon"]),
+            r"table table3: saliency: maps\.1: Input should",
+        ),
+        (lambda v: table3(v)["saliency"].update(scores=[]), "table table3: saliency: scores: .*at least 1"),
+        (lambda v: table3(v)["saliency"].update(gains={"moco": ["ap"]}), "baseline 'moco' is not a row"),
+        (lambda v: table3(v)["saliency"].update(gallery=["moco"]), "baseline 'moco' is not a row"),
+        (
+            lambda v: agreement(v).update(rows=["simclr", "random", "swav", "moco"]),
+            "'moco', which is not a row of table",
+        ),
+        (lambda v: agreement(v).update(between=["saliency_agf_ap", "zero_shot"]), "'zero_shot', no evaluation of its"),
+        (lambda v: agreement(v).update(rows=["simclr", "random", "swav"]), "agreement.rows: .*at least 4"),
     ],
 )
 def test_a_wrong_study_is_one_line_with_file_and_key(tmp_path: Path, change: object, words: str) -> None:

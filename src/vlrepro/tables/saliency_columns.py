@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from vlrepro.config.base import Slug
+from vlrepro.config.base import Slug, validate
 from vlrepro.tables.claims import Entry
 
 MAPS = {
@@ -98,14 +98,18 @@ def evaluation_texts(columns: Iterable[SaliencyColumns]) -> dict[str, dict[str, 
     return found
 
 
-def expanded(study: Any) -> Any:
-    """A study file's values with the evaluations that its saliency tables stand for; unchanged where malformed."""
+def expanded(study: Any, place: str) -> Any:
+    """A study file's values with the evaluations that its saliency tables stand for.
+
+    Raises `UserError`, one line that names `place` and the table, where a table's `saliency` is not as it must be;
+    other malformed values are left to whoever reads them.
+    """
     if not isinstance(study, dict) or not isinstance(study.get("tables"), list):
         return study
     tables, texts = [], {}
     for table in study["tables"]:
         if isinstance(table, dict) and isinstance(table.get("saliency"), dict):
-            columns = SaliencyColumns.model_validate(table["saliency"])
+            columns = validate(SaliencyColumns, table["saliency"], f"{place}: table {table.get('name')}: saliency")
             table = table | {"evaluations": list(columns.evaluations())}
             texts |= evaluation_texts([columns])
         tables.append(table)

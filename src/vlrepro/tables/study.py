@@ -185,11 +185,6 @@ class Study(Entry):
     tables: list[PaperTable]
     claims: list[PaperClaim]
 
-    @model_validator(mode="before")
-    @classmethod
-    def _saliency_evaluations(cls, values: Any) -> Any:
-        return expanded(values)
-
     @model_validator(mode="after")
     def _consistent(self) -> Study:
         distinct([table.name for table in self.tables], "table")
@@ -258,7 +253,7 @@ def load_study(path: str | Path) -> Study:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}: mend the YAML") from None
-    return validate(Study, values, str(path))
+    return validate(Study, expanded(values, str(path)), str(path))
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
