@@ -87,3 +87,35 @@ def pointing(one, mask, reach):
     objects = [place for place in places if mask[place] == OBJECT]
     near = [any((y - v) ** 2 + (x - u) ** 2 <= reach**2 for v, u in objects) for y, x in maxima]
     return fmean(near)
+
+
+def all_scores(maps, masks, published, tuned):
+    """Every score by its short name."""
+    images = [pixels_of(one, mask) for one, mask in zip(maps, masks, strict=True)]
+    called = [binarised(pixels, published.rule, published.at) for pixels in images]
+    cut = [binarised(pixels, tuned.rule, tuned.at) for pixels in images]
+    alone = [set_iou([image]) for image in called]
+    ap = [average_precision(pixels) for pixels in images]
+    share = [fmean(label for _, label in pixels) for pixels in images]
+    limits = {"ap_to_5": (0, 0.05), "ap_to_25": (0.05, 0.25), "ap_to_50": (0.25, 0.5), "ap_over_50": (0.5, 1)}
+    hard = [average_precision(both_classes([(float(p), y) for p, y in image])) for image in called]
+    reach = 15 / 500 * max(masks.shape[1:])
+    return {
+        "iou": set_iou(called)[0],
+        "miou": set_iou(called)[1],
+        "ap": fmean(ap),
+        "ap_two_class": fmean(average_precision(both_classes(rescaled(one))) for one in images),
+        "pixel_accuracy": accuracy([pair for image in called for pair in image]),
+        "hard_ap": fmean(hard),
+        "iou_image": fmean(iou for iou, _ in alone),
+        "miou_image": fmean(iou for _, iou in alone),
+        "iou_tuned": set_iou(cut)[0],
+        "miou_tuned": set_iou(cut)[1],
+        "pointing": fmean(pointing(one, mask, reach) for one, mask in zip(maps, masks, strict=True)),
+        "energy": fmean(energy(pixels) for pixels in images),
+        "rank": fmean(rank(pixels) for pixels in images),
+        **{
+            name: fmean(value for value, part in zip(ap, share, strict=True) if low < part <= high)
+            for name, (low, high) in limits.items()
+        },
+    }

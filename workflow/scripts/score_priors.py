@@ -6,7 +6,7 @@ from pathlib import Path
 from vlrepro.errors import run_command
 from vlrepro.files import digest_of, read_json, write_json
 from vlrepro.randomness import fix_kernels
-from vlrepro.saliency.evaluation import load_set, masks_summary
+from vlrepro.saliency.evaluation import load_set, masks_summary, print_left_out
 from vlrepro.saliency.priors import score_priors
 
 
@@ -21,6 +21,7 @@ def main() -> None:
     fix_kernels(evaluation["threads"])
     settings = evaluation["pictures"] | {name: evaluation[name] for name in ("tuning_pictures", "threads")}
     found = load_set(Path(arguments.data) / evaluation["pack"], settings)
+    print_left_out(found)
     metrics = {
         "evaluation": digest_of(evaluation),
         "protocol": evaluation["protocol"],

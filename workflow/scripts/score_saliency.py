@@ -13,7 +13,7 @@ from vlrepro.errors import run_command
 from vlrepro.evaluation.features import load_backbone
 from vlrepro.files import atomic_path, digest_of, read_json, write_json
 from vlrepro.randomness import fix_kernels
-from vlrepro.saliency.evaluation import load_set, masks_summary, score_run
+from vlrepro.saliency.evaluation import load_set, masks_summary, print_left_out, score_run
 
 
 def main() -> None:
@@ -33,8 +33,7 @@ def main() -> None:
     backbone = load_backbone(recipe, arguments.model)
     settings = evaluation["pictures"] | {name: evaluation[name] for name in ("tuning_pictures", "threads")}
     found = load_set(Path(arguments.data) / evaluation["pack"], settings)
-    for key, reason in found.scored.rejected:
-        print(f"left out: {key}: {reason}", flush=True)
+    print_left_out(found)
     fitted, maps = score_run(backbone, found, evaluation)
     with atomic_path(arguments.probe) as part:
         save_file({"weights": fitted.probe.weights, "biases": fitted.probe.biases}, part)

@@ -81,8 +81,8 @@ class SaliencySet:
 def load_set(folder: str | Path, settings: Mapping[str, Any]) -> SaliencySet:
     """The set in the pack `folder`, its masks of `settings["size"]` pixels, as an evaluation's recipe has it.
 
-    At most `settings["tuning_pictures"]` training masks are read, drawn by the pictures' keys. A training picture
-    without any mask is passed over, as few of ImageNet-S50's have one.
+    At most `settings["tuning_pictures"]` training masks are read, drawn by lot, the same of the same index. A training
+    picture without any mask is passed over, as few of ImageNet-S50's have one.
     Raises `UserError` where no test picture or no training picture has a usable mask.
     """
     pack = Pack(folder)
@@ -143,6 +143,8 @@ def maps_of(
 
     Closed forms share a pass through the backbone.
     """
+    if not methods:
+        return {}  # before pictures are decoded for nothing
     device = next(backbone.parameters()).device
     classes = found.classes(masks.positions)
     closed = [method for method in methods if method in CLOSED_FORMS]
@@ -204,6 +206,13 @@ def score_run(backbone: nn.Module, found: SaliencySet, recipe: Mapping[str, Any]
     features = extract(backbone, found.pictures, found.settings)
     fitted = fit_probe(features, found.data, recipe["probe"])
     return fitted, score_methods(backbone, fitted.probe, found, recipe["methods"], recipe["every_score"])
+
+
+def print_left_out(found: SaliencySet) -> None:
+    """A line in the log for each picture that is not scored, or not tuned on, as its mask is wrong."""
+    for masks, from_what in ((found.scored, ""), (found.training, " (training)")):
+        for key, reason in masks.rejected:
+            print(f"left out: {key}: {reason}{from_what}", flush=True)
 
 
 def masks_summary(found: SaliencySet) -> dict[str, Any]:
