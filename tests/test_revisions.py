@@ -42,8 +42,10 @@ from vlrepro.pairs.encoding import embed
 from vlrepro.pairs.mining import mine_pairs
 from vlrepro.randomness import torch_generator
 from vlrepro.revisions import revision_of
+from vlrepro.saliency.evaluation import load_set, score_run
 from vlrepro.saliency.methods import saliency_method
 from vlrepro.saliency.packaged import CLASSES
+from vlrepro.saliency.priors import score_priors
 from vlrepro.saliency.probe import Probe
 from vlrepro.training.loop import Files, train
 
@@ -225,6 +227,33 @@ def saliency(*names):
     return [half.double().abs().sum().item() for found in maps for half in found.split(16, dim=1)]
 
 
+def masked_set():
+    folder = Path(tempfile.mkdtemp())
+    write_pack(folder, shape_pictures(64, labelled=True))
+    return load_set(folder, PICTURES | {"tuning_pictures": 12, "threads": 1})
+
+
+def saliency_evaluation():
+    """A method's scores under each kind of probe, and which pictures thresholds are tuned on."""
+    torch.manual_seed(0)
+    found, backbone = masked_set(), build_backbone("resnet_small", width=4).eval()
+    values = [float(position) for position in found.training.positions]
+    for kind in ("trained", "shuffled", "random"):
+        fitted, scored = score_run(backbone, found, {"probe": kind, "methods": ["cam"], "every_score": ["cam"]})
+        values += [fitted.cost, *chosen_scores(scored["cam"])]
+    return values
+
+
+def saliency_priors():
+    scored = score_priors(masked_set())
+    return [value for prior in scored.values() for value in chosen_scores(prior)]
+
+
+def chosen_scores(entry):
+    """Scores of each kind that one pixel more or less hardly changes."""
+    return [entry["scores"][name]["score"] for name in ("miou", "miou_tuned", "ap")]
+
+
 OUTPUTS = {
     "captions.noise": noise,
     "captions.sources": sources,
@@ -254,6 +283,8 @@ OUTPUTS = {
     "evaluation.few_shot": few,
     "saliency.cam": partial(saliency, "cam", "grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "activation"),
     "saliency.agf": partial(saliency, "agf"),
+    "saliency.evaluation": saliency_evaluation,
+    "saliency.priors": saliency_priors,
     "saliency.packaged": partial(saliency, *(name for name in CLASSES if "eigen" not in name)),  # its sign is LAPACK's
 }
 
