@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vlrepro.config.base import Positive, Slug, Strict
 
@@ -63,6 +63,15 @@ class SaliencyConfig(Strict):
     methods: tuple[Slug, ...] = Field(min_length=1)
     every_score: tuple[Slug, ...] = ()
     tuning_pictures: Positive = 500
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SaliencyConfig:
+        if absent := [method for method in self.every_score if method not in self.methods]:
+            raise ValueError(f"every_score: {absent[0]!r} is not under methods")
+        for key, names in (("methods", self.methods), ("every_score", self.every_score)):
+            if repeated := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"{key}: {repeated[0]!r} is given twice")
+        return self
 
 
 class EvaluationConfig(Strict):

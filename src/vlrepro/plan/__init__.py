@@ -15,7 +15,7 @@ from vlrepro.files import digest_of
 from vlrepro.plan.data import DataPlanner
 from vlrepro.plan.model import Evaluation, Plan, Recipe, Run, TablePlan
 from vlrepro.revisions import constant_of, revision_of
-from vlrepro.tables.saliency_columns import BRIEF
+from vlrepro.tables.saliency_columns import BRIEF, MAPS
 from vlrepro.tables.study import PaperTable, Study
 
 __all__ = ["Evaluation", "Plan", "Run", "TablePlan", "make_plan"]
@@ -65,6 +65,8 @@ class _Planner:
         protocol = self.config.evaluation.saliency[name]
         if protocol is None:
             return
+        if unknown := [method for method in protocol.methods if method not in MAPS]:
+            raise UserError(f"evaluation.saliency.{name}.methods: {unknown[0]!r} is not one of {', '.join(MAPS)}")
         brief = set(table.saliency.scores) <= set(BRIEF)
         where, there = ("methods", protocol.methods) if brief else ("every_score", protocol.every_score)
         if unknown := [method for method in table.saliency.maps if method not in there]:
@@ -81,7 +83,7 @@ class _Planner:
         shown = {name: self.runs([table.row(name).recipe])[:1] for name in table.saliency.gallery}
         gallery = {name: found[0] for name, found in shown.items() if found}
         self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(
-            study.slug, table.name, runs, (trained,), True, tuple(controls), priors, gallery
+            study.slug, table.name, runs, (trained,), True, tuple(dict.fromkeys(controls)), priors, gallery
         )
 
     def runs(self, recipes: Iterable[str | None]) -> tuple[str, ...]:

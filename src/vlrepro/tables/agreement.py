@@ -91,8 +91,8 @@ def interval_over_models(rho: float, n: int) -> tuple[float, float]:
     """The interval of a rank correlation `rho` of `n` models; the whole range with fewer than `FEWEST`."""
     if n < FEWEST:
         return -1.0, 1.0
-    if abs(rho) >= 1 - 1e-12:  # a perfect order has no finite z: taken as one exchange of neighbours away from it
-        rho = math.copysign(1 - 12 / (n**3 - n), rho)
+    # A perfect order has no finite z: it and what ties put above are taken as one exchange of neighbours away from it.
+    rho = math.copysign(min(abs(rho), 1 - 12 / (n**3 - n)), rho)
     half = _QUANTILE * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
 

@@ -156,10 +156,12 @@ def read_cells(paths: Iterable[str | Path], titles: Mapping[str, str]) -> Cells:
 
     `titles` (set -> heading) gives the sets and their order; sets that it does not have are left out.
     """
+    empty = dict.fromkeys(_SCHEMA.names)  # a file of an earlier version has fewer columns
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for path in paths:
         found |= {
-            (row["run"] or row["recipe"], row["evaluation"], row["set"]): row for row in pq.read_table(path).to_pylist()
+            (row["run"] or row["recipe"], row["evaluation"], row["set"]): empty | row
+            for row in pq.read_table(path).to_pylist()
         }
     rows = [row for row in found.values() if row["set"] in titles]
     by_evaluation: dict[str, list[dict[str, Any]]] = defaultdict(list)

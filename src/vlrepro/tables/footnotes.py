@@ -79,8 +79,7 @@ def _sets_notes(study: Study, table: PaperTable, sets: Mapping[str, Sequence[Set
     What chance is depends on the saliency score, which says so itself.
     """
     if table.saliency:
-        # The first score is of all pictures, others may be of one size of object.
-        named = {entry.title: entry for name in reversed(table.evaluations) for entry in sets.get(name, ())}
+        named = {entry.title: entry for name in table.evaluations for entry in sets.get(name, ())}
         return [
             f"Data set: {e.title} ({e.n_classes:,} classes, {e.n_test:,} pictures, of which the object takes"
             f" {100 * e.chance:.1f} % on average; {e.left_out:,} more left out, without a usable mask)."

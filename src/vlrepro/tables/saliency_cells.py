@@ -50,7 +50,7 @@ def _scores(protocol: str, method: str, found: Mapping[str, Any], entry: Mapping
             "kind": "saliency",
             "score": cell["score"],
             "classes": found["classes"],
-            "test_pictures": cell["n"],
+            "test_pictures": found["test_pictures"],  # of the set, also where a score is of some of them
             "chance": found["object_share"],
             "left_out": len(found["rejected"]),
             "examples": [],

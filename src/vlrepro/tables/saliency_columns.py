@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vlrepro.config.base import Slug, validate
 from vlrepro.tables.claims import Entry
@@ -77,6 +77,17 @@ class SaliencyColumns(Entry):
     gains: dict[Slug, list[_Score]] = Field(default_factory=dict)
     gallery: list[Slug] = Field(default_factory=list)
 
+    @model_validator(mode="after")
+    def _consistent(self) -> SaliencyColumns:
+        lists = {"maps": self.maps, "scores": self.scores, "gallery": self.gallery}
+        for key, names in (lists | {f"gains.{row}": scores for row, scores in self.gains.items()}).items():
+            if repeated := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"{key}: {repeated[0]!r} is given twice")
+        for row, scores in self.gains.items():
+            if unshown := [score for score in scores if score not in self.scores]:
+                raise ValueError(f"gains.{row}: {unshown[0]!r} is not under scores")
+        return self
+
     def evaluations(self) -> dict[str, tuple[str, str]]:
         """Evaluation -> (method, score), by method."""
         pairs = ((method, score) for method in self.maps for score in self.scores)
@@ -106,11 +117,14 @@ def expanded(study: Any, place: str) -> Any:
     """
     if not isinstance(study, dict) or not isinstance(study.get("tables"), list):
         return study
+    given = study.get("evaluations") or {}
+    if not isinstance(given, dict):
+        return study
     tables, texts = [], {}
     for table in study["tables"]:
-        if isinstance(table, dict) and isinstance(table.get("saliency"), dict):
+        if isinstance(table, dict) and table.get("saliency") is not None:
             columns = validate(SaliencyColumns, table["saliency"], f"{place}: table {table.get('name')}: saliency")
-            table = table | {"evaluations": list(columns.evaluations())}
+            table = {"evaluations": list(columns.evaluations())} | table
             texts |= evaluation_texts([columns])
         tables.append(table)
-    return study | {"tables": tables, "evaluations": texts | dict(study.get("evaluations") or {})}
+    return study | {"tables": tables, "evaluations": texts | given}

@@ -110,11 +110,23 @@ class PaperTable(Entry):
         for name in [
             *([self.baseline] if self.baseline else []),
             *(b for row in self.rows for b in row.baselines or []),
-            *([*self.saliency.gains, *self.saliency.gallery] if self.saliency else []),
         ]:
             if name not in known:
                 raise ValueError(f"baseline {name!r} is not a row")
+        if self.saliency:
+            self._check_saliency(self.saliency)
         return self
+
+    def _check_saliency(self, columns: SaliencyColumns) -> None:
+        if self.evaluations != list(columns.evaluations()):
+            raise ValueError(f"table {self.name!r}: saliency decides its evaluations: leave them out")
+        named = [("gains", name) for name in columns.gains] + [("gallery", name) for name in columns.gallery]
+        for key, name in named:
+            if name not in {row.id for row in self.rows}:
+                raise ValueError(f"saliency.{key}: {name!r} is not a row")
+        for row in map(self.row, columns.gallery):
+            if row.prior or row.probe:
+                raise ValueError(f"saliency.gallery: {row.id!r} is a prior or a control: only trained probes are shown")
 
     @property
     def printed(self) -> bool:
@@ -217,6 +229,8 @@ class Study(Entry):
 
     def _check_agreement(self, claim: PaperClaim, test: AgreementTest) -> None:
         first = claim.tables[0]
+        distinct(test.rows, f"claim {claim.id!r}: row")
+        distinct(test.between, f"claim {claim.id!r}: evaluation")
         known = {row.id for row in self.table(first).rows}
         for row in test.rows:
             if row not in known:
