@@ -67,6 +67,57 @@ def test_the_interval_over_models_is_that_of_bonett_and_wright() -> None:
     assert 0 < interval_over_models(1.0, 12)[0] < interval_over_models(1.0, 12)[1] < 1
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-0.95, 0.95), st.integers(12, 40))
+def test_the_interval_over_models_is_fishers_with_their_standard_error(rho: float, n: int) -> None:
+    error = math.sqrt((1 + rho**2 / 2) / (n - 3))
+    ends = [math.tanh(math.atanh(rho) + sign * 1.959964 * error) for sign in (-1, 1)]
+    assert interval_over_models(rho, n) == pytest.approx(tuple(ends), abs=1e-6)
+
+
+def test_no_order_is_surer_than_the_perfect_one() -> None:
+    # One tie in an else perfect order lies between it and one exchange of neighbours.
+    tied = stats.spearmanr(range(12), [0, 0, *range(2, 12)]).statistic
+    assert 1 - 12 / (12**3 - 12) < tied < 1
+    assert interval_over_models(tied, 12) == interval_over_models(1.0, 12)
+    assert interval_over_models(-tied, 12) == interval_over_models(-1.0, 12)
+
+
+def test_a_sure_order_of_noisy_scores_is_undecided() -> None:
+    names = [row.id for row in STUDY.table("table3").rows if row.recipe and not row.probe]
+    rows = [STUDY.table("table3").row(name).key for name in names]
+    test = TEST.model_copy(update={"rows": names})
+
+    def judged_with(spread: float) -> str:
+        found = {
+            name: {(row, "s"): cell(0.05 * i, 100 * j + i, spread=spread) for i, row in enumerate(rows)}
+            for j, name in enumerate(test.between)
+        }
+        return judge_agreement(STUDY.table("table3"), test, found, {name: ["s"] for name in test.between}).outcome
+
+    assert (judged_with(0.01), judged_with(10)) == ("supported", "undecided")
+
+
+def test_a_score_is_its_mean_over_the_columns_and_all_must_be_there() -> None:
+    first = dict(zip(RECIPES, (0.1, 0.2, 0.3, 0.4), strict=True))
+    # By their means the second orders the models as 4 1 2 3, by either column alone otherwise.
+    columns = {"a": (0.9, 0.1, 0.5, 0.3), "b": (0.5, 0.1, 0.1, 0.5)}
+    found = {
+        TEST.between[0]: {(recipe, "s"): cell(value, spread=0) for recipe, value in first.items()},
+        TEST.between[1]: {
+            (recipe, name): cell(value, spread=0)
+            for name, values in columns.items()
+            for recipe, value in zip(RECIPES, values, strict=True)
+        },
+    }
+    sets = {TEST.between[0]: ["s"], TEST.between[1]: ["a", "b"]}
+    rho = stats.spearmanr([1, 2, 3, 4], [4, 1, 2, 3]).statistic
+    verdict = judge_agreement(STUDY.table("table3"), TEST, found, sets)
+    assert f"rho {rho:.2f}".replace("-", "−") in verdict.reason
+    del found[TEST.between[1]]["swav", "b"]
+    assert judge_agreement(STUDY.table("table3"), TEST, found, sets).outcome == "pending"
+
+
 def test_increasing_transforms_change_nothing() -> None:
     values, other = [0.1, 0.4, 0.2, 0.9], [0.3, 0.2, 0.25, 0.6]
     plain = agreement(*([cell(v, i, spread=0) for i, v in enumerate(found)] for found in (values, other)))

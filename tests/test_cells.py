@@ -91,6 +91,16 @@ def test_sets_that_are_not_asked_for_are_left_out(tmp_path: Path) -> None:
     assert [entry.name for entry in cells.sets["linear"]] == ["second"]
 
 
+def test_cells_of_a_version_without_saliency_are_read(tmp_path: Path) -> None:
+    collect_cells([metrics(tmp_path, "simclr", 0)], tmp_path / "table.parquet")
+    new = ["statistic", "probe_accuracy", "left_out"]
+    pq.write_table(pq.read_table(tmp_path / "table.parquet").drop_columns(new), tmp_path / "old.parquet")
+    now, before = (read_cells([tmp_path / f"{name}.parquet"], TITLES) for name in ("table", "old"))
+    assert before.sets == now.sets
+    assert before.scores.keys() == now.scores.keys()
+    assert before.statistics == {}
+
+
 @pytest.mark.parametrize(
     "broken",
     [{}, {"run": "simclr"}, {"run": "simclr-seed0-0123abcd"}, {"run": "simclr-seed0-0123abcd", "protocols": {}}],

@@ -7,14 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlrepro.files import write_json
+from vlrepro.files import read_json, write_json
+from vlrepro.saliency.canvas import OBJECT
+from vlrepro.saliency.methods import METHODS as METHODS_COMPUTED
+from vlrepro.saliency.named_scores import brief_scores, named_scores
 from vlrepro.saliency.statistics import Ratio, mean_of, to_plain
+from vlrepro.saliency.thresholds import MEAN
 from vlrepro.tables.cells import Cells, collect_cells, read_cells
 from vlrepro.tables.layout import build_table
 from vlrepro.tables.rendering import to_csv, to_html, to_latex, to_markdown
-from vlrepro.tables.saliency_columns import MAPS, PRIORS, SCORES, evaluation_name
-from vlrepro.tables.statistics import Scores, example_weights, resample_column
-from vlrepro.tables.study import AVERAGE, load_study
+from vlrepro.tables.saliency_columns import BRIEF, MAPS, PRIORS, SCORES, evaluation_name
+from vlrepro.tables.statistics import Scores, example_weights, resample_column, seed_weights
+from vlrepro.tables.study import AVERAGE, PaperTable, load_study
 
 STUDY = load_study(Path(__file__).parents[1] / "config/papers/language_guidance.yaml")
 TABLE = STUDY.table("table3")
@@ -137,6 +141,77 @@ def test_a_table_has_scores_and_gains_of_every_method(cells: Cells) -> None:
     assert "34 classes, 30 pictures, of which the object takes 13.8 % on average; 1 more left out" in notes
     assert "test pictures, in percent: SimCLR (Pictures alone) 15.0, random weights" in notes
     assert all(SCORES[name][1] in notes for name in TABLE.saliency.scores)
+
+
+def test_gains_are_paired_differences_with_their_intervals(cells: Cells) -> None:
+    table = build_table(STUDY, "table3", cells, "pocket", resamples=50)
+    gains = table.parts[-1]
+    shown = dict(
+        zip((c.name for c in gains.columns), next(r for r in gains.rows if r.id == "random").cells, strict=True)
+    )
+    scores = cells.resampled("saliency_agf_ap", ["scenes"], 50)
+    for name in ("best_prior", "simclr"):
+        a, b = scores["random", "scenes"], scores[name, "scenes"]
+        values, draws = a.means - b.means, seed_weights((0, 1), 50) * (a.draws - b.draws).T
+        half = 1.959964 * np.sqrt(np.mean((draws.sum(axis=1) - values.mean()) ** 2))
+        found = shown[f"ap_over_{name}"]
+        expected = (values.mean(), values.mean() - half, values.mean() + half)
+        assert (found.value, found.low, found.high) == pytest.approx(expected, abs=1e-6)
+    shuffled = next(r for r in gains.rows if r.id == "simclr_shuffled").cells[-1]
+    control = cells.resampled("saliency_agf_ap", ["scenes"], 50)
+    expected = control["simclr+shuffled", "scenes"].means[0] - control["simclr", "scenes"].means[0]
+    assert (shuffled.value, shuffled.n_seeds) == (pytest.approx(expected), 1)
+
+
+def test_a_set_counts_all_its_pictures_beside_a_score_of_some(tmp_path: Path) -> None:
+    part = mean_of(np.ones(3))
+    paths = [run_file(tmp_path, "simclr", 0, 0), prior_file(tmp_path)]
+    for path in paths:
+        values = read_json(path)
+        for entry in (values.get("priors") or values["saliency"]["maps"]).values():
+            entry["scores"]["ap_to_25"] = {"score": 1.0, "n": 3, "statistic": to_plain(part)}
+        write_json(path, values)
+    collect_cells(paths, tmp_path / "table.parquet")
+    found = read_cells([tmp_path / "table.parquet"], {"scenes": "Scenes"})
+    study = STUDY.model_copy(update={"tables": [with_scores(["ap", "ap_to_25"]), with_scores(["ap_to_25", "ap"])]})
+    for table in study.tables:
+        notes = " ".join(build_table(study, table.name, found, "pocket", resamples=20).footnotes)
+        assert f"34 classes, {N} pictures" in notes
+
+
+def with_scores(scores: list[str]) -> PaperTable:
+    columns = TABLE.saliency.model_copy(update={"scores": scores, "gains": {}, "maps": ["agf"]})
+    changes = {"saliency": columns, "evaluations": list(columns.evaluations()), "name": f"by_{scores[0]}"}
+    return TABLE.model_copy(update=changes)
+
+
+def test_frozen_features_are_scored_as_before_beside_saliency(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.json"
+    of_set = {"score": 0.5, "metric": "accuracy", "classes": 2, "test_pictures": 4, "chance": 0.5}
+    sets = {name: of_set | {"examples": [1, 0, 0, 1], "labels": [0, 0, 1, 1]} for name in ("emoji", "scenes")}
+    values = {"run": "simclr-seed0-0123abcd", "backbone": {"parameters": 1234, "feature_width": 64}}
+    write_json(plain, values | {"protocols": {"linear": {"kind": "linear", "sets": sets}}})
+    collect_cells([plain], tmp_path / "alone.parquet")
+    collect_cells([plain, run_file(tmp_path, "simclr", 0, 0), prior_file(tmp_path)], tmp_path / "both.parquet")
+    titles = {"emoji": "Emoji", "scenes": "Scenes"}
+    alone, both = (read_cells([tmp_path / f"{name}.parquet"], titles) for name in ("alone", "both"))
+    assert alone.statistics == {}
+    assert set(alone.scores) == set(both.scores) == {"linear"}
+    for name, found in alone.scores.items():
+        assert found.keys() == both.scores[name].keys()
+        for key, cell in found.items():
+            np.testing.assert_array_equal(cell.values, both.scores[name][key].values)
+        assert alone.sets[name] == both.sets[name]
+
+
+def test_every_method_and_score_that_is_computed_has_a_title() -> None:
+    assert set(METHODS_COMPUTED) == set(MAPS)
+    masks = np.zeros((4, 20, 20), np.uint8)
+    for mask, side in zip(masks, (4, 9, 13, 19), strict=True):  # 4, 20, 42 and 90 % of the pixels
+        mask[:side, :side] = OBJECT
+    maps = np.random.default_rng(0).random(masks.shape).astype(np.float32)
+    assert set(named_scores(maps, masks, MEAN, MEAN).statistics) == set(SCORES)
+    assert set(brief_scores(maps, masks, MEAN).statistics) == set(BRIEF)
 
 
 def test_every_format_shows_the_gains(cells: Cells) -> None:

@@ -68,14 +68,33 @@ def agreement(values: dict) -> dict:
             r"table table3: saliency: maps\.1: Input should",
         ),
         (lambda v: table3(v)["saliency"].update(scores=[]), "table table3: saliency: scores: .*at least 1"),
-        (lambda v: table3(v)["saliency"].update(gains={"moco": ["ap"]}), "baseline 'moco' is not a row"),
-        (lambda v: table3(v)["saliency"].update(gallery=["moco"]), "baseline 'moco' is not a row"),
+        (lambda v: table3(v)["saliency"].update(gains={"moco": ["ap"]}), r"saliency\.gains: 'moco' is not a row"),
+        (lambda v: table3(v)["saliency"].update(gallery=["moco"]), r"saliency\.gallery: 'moco' is not a row"),
         (
             lambda v: agreement(v).update(rows=["simclr", "random", "swav", "moco"]),
             "'moco', which is not a row of table",
         ),
         (lambda v: agreement(v).update(between=["saliency_agf_ap", "zero_shot"]), "'zero_shot', no evaluation of its"),
         (lambda v: agreement(v).update(rows=["simclr", "random", "swav"]), "agreement.rows: .*at least 4"),
+        (lambda v: agreement(v).update(rows=["simclr"] * 4), "'saliency_discriminates': row 'simclr' is given twice"),
+        (lambda v: agreement(v).update(between=["linear"] * 2), "evaluation 'linear' is given twice"),
+        (lambda v: table3(v)["saliency"].update(scores=["f1"]), r"saliency: scores\.0: Input should"),
+        (lambda v: table3(v)["saliency"].update(maps=["agf"] * 2), "saliency: .*maps: 'agf' is given twice"),
+        (
+            lambda v: table3(v)["saliency"].update(gains={"random": ["rank"]}),
+            r"gains\.random: 'rank' is not under scores",
+        ),
+        (lambda v: table3(v)["saliency"].update(gains={"random": ["ap"] * 2}), r"gains\.random: 'ap' is given twice"),
+        (
+            lambda v: table3(v)["saliency"].update(gallery=["noise"]),
+            r"saliency\.gallery: 'noise' is a prior or a contr",
+        ),
+        (
+            lambda v: table3(v)["saliency"].update(gallery=["simclr_shuffled"]),
+            "'simclr_shuffled' is a prior or a contr",
+        ),
+        (lambda v: table3(v).update(evaluations=["linear"]), "table 'table3': saliency decides its evaluations"),
+        (lambda v: table3(v).update(saliency=["agf"]), "table table3: saliency: .*valid dictionary"),
     ],
 )
 def test_a_wrong_study_is_one_line_with_file_and_key(tmp_path: Path, change: object, words: str) -> None:
@@ -84,6 +103,30 @@ def test_a_wrong_study_is_one_line_with_file_and_key(tmp_path: Path, change: obj
         load_study(path)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: v.update(evaluations=5), "evaluations: Input should be a valid dictionary"),
+        (lambda v: v.update(evaluations=["linear"]), "evaluations: Input should be a valid dictionary"),
+        (lambda v: v.update(tables={}), "tables: Input should be a valid list"),
+        (lambda v: v["tables"].append("table4"), r"tables\.\d+: Input should be a valid dictionary"),
+    ],
+)
+def test_what_saliency_columns_cannot_be_put_beside_is_refused_as_it_stands(
+    tmp_path: Path, change: object, words: str
+) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        load_study(changed(tmp_path, change))
+    assert "\n" not in str(error.value)
+
+
+def test_texts_of_the_study_stand_before_those_of_saliency_columns(tmp_path: Path) -> None:
+    text = {"title": "Pixels", "examples": "emoji", "shows": "what it shows"}
+    study = load_study(changed(tmp_path, lambda v: v["evaluations"].update(saliency_agf_ap=text)))
+    assert study.evaluations["saliency_agf_ap"].model_dump() == text
+    assert study.evaluations["saliency_agf_iou"].title == "AGF, IoU"
 
 
 @pytest.mark.parametrize("text", ["slug: a\nslug: b\n", "slug: [1\n", "a: {b: 1, b: 2}\n"])

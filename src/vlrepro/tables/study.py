@@ -107,7 +107,10 @@ class PaperTable(Entry):
                 raise ValueError(f"row {row.id!r}: probe and prior are for saliency tables")
             if row.reported is not None and len(row.reported) != len(self.columns):
                 raise ValueError(f"row {row.id!r} reports {len(row.reported)} cells for {len(self.columns)} columns")
-        for name in [*([self.baseline] if self.baseline else []), *(b for row in self.rows for b in row.baselines or [])]:
+        for name in [
+            *([self.baseline] if self.baseline else []),
+            *(b for row in self.rows for b in row.baselines or []),
+        ]:
             if name not in known:
                 raise ValueError(f"baseline {name!r} is not a row")
         if self.saliency:
