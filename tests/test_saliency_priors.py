@@ -22,11 +22,12 @@ from vlrepro.saliency.thresholds import MEAN, Threshold, best_threshold
 from vlrepro.tables.saliency_columns import BRIEF, PRIORS, SCORES
 
 LEVEL = Threshold("value", 0.5)
+SMALL = SETTINGS | {"canvas": 16, "size": 16}  # the loops' time rises with the square of the pixels
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    return load_set(write(tmp_path_factory.mktemp("pack"), pictures()), SETTINGS)
+    return load_set(write(tmp_path_factory.mktemp("pack"), pictures()), SMALL)
 
 
 @pytest.fixture(scope="module")
