@@ -312,6 +312,7 @@ def test_claims_json_has_points_and_both_verdicts() -> None:
         "reason": "Scores of this comparison are missing.",
         "difference": None,
         "counts": None,
+        "agreement": None,
         "comparisons": [],
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 from vlrepro.reporting.markup import Html, element, folded, grid, interval_strip, join
 from vlrepro.tables.claim_rendering import MARKS
 from vlrepro.tables.study import Study
-from vlrepro.tables.verdicts import signed_points
+from vlrepro.tables.verdicts import between, signed_points, two_decimals
 
 Claim = Mapping[str, Any]
 """One entry of a claims file: see `vlrepro.tables.claim_rendering.claims_to_json`."""
@@ -59,7 +59,8 @@ def answer(claims: Sequence[Claim], scale: str) -> str:
     if not judged:
         return f"None of the {len(claims)} claims can be judged on our runs at scale {scale} yet."
     found = ", ".join(f"{counts[outcome]} {outcome}" for outcome in _JUDGED)
-    once = any((claim["ours"].get("difference") or {}).get("n_seeds") == 1 for claim in claims)
+    numbers = (claim["ours"].get(name) or {} for claim in claims for name in ("difference", "agreement"))
+    once = any(entry.get("n_seeds") == 1 for entry in numbers)
     caution = " Each verdict rests on one training of each model and may not hold for another seed." if once else ""
     return f"{judged} of {len(claims)} claims can be judged on our runs at scale {scale}: {found}.{caution}"
 
@@ -125,8 +126,15 @@ def _reach(claims: Sequence[Claim]) -> float:
 
 
 def _difference(claim: Claim, reach: float) -> Html:
-    """An interval on a line through 0, and its numbers; all lines of a study have the same scale."""
+    """An interval on a line through 0, and its numbers; all lines of a study have the same scale.
+
+    A rank correlation is not in points and so has no line.
+    """
     interval = claim["ours"]["difference"]
+    if found := claim["ours"].get("agreement"):
+        over, on = (between(found[ends]) for ends in ("over_models", "on_these"))
+        words = f"rank correlation {two_decimals(found['rho'])}, over models {over}, on these {on}"
+        return element("span", words, class_="numbers")
     if not interval:
         return Html("–")
     value, low, high = (interval[name] for name in ("value", "low", "high"))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
@@ -20,23 +19,15 @@ from scipy.stats import rankdata
 from vlrepro.tables.claims import AgreementTest
 from vlrepro.tables.statistics import LEVEL, Array, Resampled, average_over_columns, seed_weights
 from vlrepro.tables.study import PaperTable
-from vlrepro.tables.verdicts import Outcome, Verdict
+from vlrepro.tables.verdicts import Agreement, Outcome, Verdict, between, two_decimals
 
 FEWEST = 4
 """Models that the interval over models needs: its standard error has n - 3 below the line."""
 
 _QUANTILE = float(ndtri(0.5 + LEVEL / 2))
 
-
-@dataclass(frozen=True)
-class Agreement:
-    """Spearman's rho over `n` models, its interval over models, and that on these models under resampling."""
-
-    rho: float
-    over_models: tuple[float, float]
-    on_these: tuple[float, float]
-    n: int
-    n_seeds: int
+_DECIMALS = 12
+"""Scores this close are tied: a mean's last bits depend on the order of its terms and would break ties at random."""
 
 
 def judge_agreement(
@@ -61,7 +52,7 @@ def judge_agreement(
     found = agreement(*scores)
     if found is None:
         return Verdict("undecided", reason="all models have the same score, which orders none of them")
-    return Verdict(_outcome(found, test.direction), reason=_words(found), n_seeds=found.n_seeds)
+    return Verdict(_outcome(found, test.direction), reason=_words(found), agreement=found)
 
 
 def agreement(first: Sequence[Resampled], second: Sequence[Resampled]) -> Agreement | None:
@@ -69,14 +60,16 @@ def agreement(first: Sequence[Resampled], second: Sequence[Resampled]) -> Agreem
 
     Resamples are drawn as `vlrepro.tables.statistics.interval` draws them, the same for all models of one score.
     """
-    rho = spearman(*(np.array([[cell.means.mean() for cell in cells]]) for cells in (first, second)))[0]
+    means = (np.array([[cell.means.mean() for cell in cells]]) for cells in (first, second))
+    rho = float(spearman(*(values.round(_DECIMALS) for values in means))[0])
     if math.isnan(rho):
         return None
-    drawn = spearman(*(np.stack([_resampled(cell) for cell in cells], axis=1) for cells in (first, second)))
+    resampled = (np.stack([_resampled(cell) for cell in cells], axis=1) for cells in (first, second))
+    drawn = spearman(*(values.round(_DECIMALS) for values in resampled))
     half = _QUANTILE * math.sqrt(float(np.nanmean((drawn - rho) ** 2)))
-    on_these = max(-1.0, float(rho) - half), min(1.0, float(rho) + half)
+    on_these = max(-1.0, rho - half), min(1.0, rho + half)
     seeds = min(len(cell.seeds) for cell in (*first, *second))
-    return Agreement(float(rho), interval_over_models(float(rho), len(first)), on_these, len(first), seeds)
+    return Agreement(rho, interval_over_models(rho, len(first)), on_these, len(first), seeds)
 
 
 def spearman(first: Array, second: Array) -> Array:
@@ -112,9 +105,9 @@ def _outcome(found: Agreement, direction: str) -> Outcome:
 
 
 def _words(found: Agreement) -> str:
-    over, on = (f"[{low:.2f}, {high:.2f}]" for low, high in (found.over_models, found.on_these))
     seeds = "1 seed" if found.n_seeds == 1 else f"{found.n_seeds} seeds"
+    others = "test examples" if found.n_seeds == 1 else "test examples and seeds"
     return (
-        f"Spearman's rho {found.rho:.2f} over {found.n} models; interval over models {over}; on these models, with"
-        f" other test examples and seeds, {on}; {seeds}".replace("-", "−")
+        f"Spearman's rho {two_decimals(found.rho)} over {found.n} models; interval over models"
+        f" {between(found.over_models)}; on these models, with other {others}, {between(found.on_these)}; {seeds}"
     )

@@ -57,7 +57,7 @@ def claims_to_html(claims: Sequence[JudgedClaim], scale: str) -> str:
 
 
 def claims_to_json(claims: Sequence[JudgedClaim], scale: str) -> str:
-    """A JSON list, one object a claim; differences in percentage points."""
+    """A JSON list, one object a claim; differences in percentage points, rank correlations as they are."""
     entries = []
     for judged in claims:
         verdicts = zip(("ours", "reported"), _verdicts(judged, scale), strict=True)
@@ -92,6 +92,7 @@ def _verdict_values(verdict: Verdict, reason: str) -> dict[str, Any]:
         "reason": reason,
         "difference": None if verdict.difference is None else _points(verdict.difference),
         "counts": None if verdict.counts is None else asdict(verdict.counts),
+        "agreement": None if verdict.agreement is None else asdict(verdict.agreement),
         "comparisons": [{"label": label} | _points(found) for label, found in verdict.comparisons],
     }
 

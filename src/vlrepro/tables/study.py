@@ -215,7 +215,7 @@ class Study(Entry):
         if name not in {table.name for table in self.tables}:
             raise ValueError(f"claim {claim.id!r} names table {name!r}, which is not here")
         table, test = self.table(name), claim.test
-        if isinstance(test, AgreementTest) and name == claim.tables[0]:
+        if isinstance(test, AgreementTest) and name == claim.tables[-1]:
             self._check_agreement(claim, test)
         if not isinstance(test, ScoreTest):
             return
@@ -228,13 +228,17 @@ class Study(Entry):
                 raise ValueError(f"claim {claim.id!r} names {evaluation!r}, no evaluation of table {name!r}")
 
     def _check_agreement(self, claim: PaperClaim, test: AgreementTest) -> None:
-        first = claim.tables[0]
+        first = self.table(claim.tables[0])
         distinct(test.rows, f"claim {claim.id!r}: row")
         distinct(test.between, f"claim {claim.id!r}: evaluation")
-        known = {row.id for row in self.table(first).rows}
+        known = {row.id: row for row in first.rows}
         for row in test.rows:
             if row not in known:
-                raise ValueError(f"claim {claim.id!r} names {row!r}, which is not a row of table {first!r}")
+                raise ValueError(f"claim {claim.id!r} names {row!r}, which is not a row of table {first.name!r}")
+            if known[row].prior or known[row].probe:
+                raise ValueError(f"claim {claim.id!r} ranks models, and row {row!r} is a prior or a control probe")
+        # A model that counts twice would make the interval over models too narrow.
+        distinct([known[row].recipe for row in test.rows if known[row].recipe], f"claim {claim.id!r}: recipe")
         evaluations = {e for table in self.tables if table.name in claim.tables for e in table.evaluations}
         for evaluation in test.between:
             if evaluation not in evaluations:

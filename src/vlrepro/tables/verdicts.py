@@ -36,10 +36,21 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """Spearman's rho of two scores of `n` models; its ends over models, and on these models under resampling."""
+
+    rho: float
+    over_models: tuple[float, float]
+    on_these: tuple[float, float]
+    n: int
+    n_seeds: int
+
+
+@dataclass(frozen=True)
 class Verdict:
     """An outcome and what decided it: the mean difference, counts, single comparisons, or a reason in words.
 
-    `n_seeds` where it rests on scores but on no difference of them.
+    `agreement` is what decided a test of that kind, which is not in points.
     """
 
     outcome: Outcome
@@ -47,12 +58,13 @@ class Verdict:
     counts: Counts | None = None
     comparisons: tuple[tuple[str, Interval], ...] = ()
     reason: str | None = None
-    n_seeds: int | None = None
+    agreement: Agreement | None = None
 
     @property
     def wording(self) -> str:
         """The outcome as it is shown: what rests on one training is called so, for it may not hold for another."""
-        one = (self.n_seeds if self.difference is None else self.difference.n_seeds) == 1
+        found = self.difference or self.agreement
+        one = found is not None and found.n_seeds == 1
         return f"{self.outcome} by one seed" if one and self.outcome in ("supported", "contradicted") else self.outcome
 
 
@@ -151,6 +163,16 @@ def signed_points(share: float) -> str:
     """A difference of shares in percentage points, one decimal, with its sign (a true minus); 0.0 has none."""
     text = f"{100 * share:+.1f}"
     return "0.0" if float(text) == 0 else text.replace("-", "−")
+
+
+def two_decimals(number: float) -> str:
+    """A correlation (a true minus); 0.00 has no sign."""
+    return f"{round(number, 2) + 0.0:.2f}".replace("-", "−")
+
+
+def between(ends: tuple[float, float]) -> str:
+    """An interval of a correlation."""
+    return f"[{two_decimals(ends[0])}, {two_decimals(ends[1])}]"
 
 
 def all_of(outcomes: Sequence[Outcome]) -> Outcome:
