@@ -84,7 +84,7 @@ def test_a_revision_of_a_method_decides_the_evaluations_that_use_it(
     revised = {"saliency.agf": 99}
     monkeypatch.setitem(make_plan.__globals__, "revision_of", lambda module: revised.get(module) or real(module))
     kept = before & ids(values)
-    assert {key.split("-")[0] for key in kept} == {"packaged"}  # it has no AGF
+    assert {key.split("-")[0] for key in kept} == {"packaged", "packaged_shuffled"}  # they have no AGF
 
 
 def test_what_decides_no_map_leaves_the_evaluations_alone(values: dict) -> None:

@@ -18,7 +18,7 @@ EVIDENCE_SEEDS, PAPER_SEEDS, SETS = 5, 3, 10  # SETS: of the paper
 MODELS, PAPER_MODELS, TABLE_MODELS, TINY_MODELS = 32, 29, 11, 13
 VARIANTS = 4  # models that are also scored by the protocols published elsewhere
 SUPERVISED = 1  # trained for the saliency tables alone
-SALIENCY, CONTROLS, CENTRED, PACKAGED = 13, 3, 3, 2  # models whose maps are scored, and other probes
+SALIENCY, CONTROLS, CENTRED, PACKAGED = 13, 3, 5, 5  # models whose maps are scored, and other probes
 TINY_SALIENCY = 10  # the same without image-text frameworks
 
 
@@ -37,7 +37,7 @@ TINY_SALIENCY = 10  # the same without image-text frameworks
             ("--profile", "slurm", "--cores", "64", "--configfile", "config/paper.yaml"),
             PAPER_MODELS * PAPER_SEEDS,
             (PAPER_MODELS + VARIANTS) * PAPER_SEEDS * SETS,
-            (SALIENCY - SUPERVISED + CONTROLS + PACKAGED) * PAPER_SEEDS,
+            (SALIENCY + CONTROLS + PACKAGED - 2 * SUPERVISED) * PAPER_SEEDS,
         ),
         (
             ("--profile", "slurm", "--cores", "64"),
