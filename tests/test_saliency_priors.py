@@ -12,12 +12,12 @@ from saliency_sets import SETTINGS, pictures, write
 
 from vlrepro.errors import UserError
 from vlrepro.reporting.saliency_gallery import choose
+from vlrepro.reporting.saliency_pictures import ShownModel, read_probe, shown_pictures
 from vlrepro.saliency import priors
 from vlrepro.saliency.baselines import ceiling, edges, mean_mask, noise, tuned_gaussian
 from vlrepro.saliency.evaluation import load_set, score_methods
 from vlrepro.saliency.masks import MaskSet
 from vlrepro.saliency.probe import Probe
-from vlrepro.saliency.shown import ShownModel, read_probe, shown_pictures
 from vlrepro.saliency.thresholds import MEAN, Threshold, best_threshold
 from vlrepro.tables.saliency_columns import BRIEF, PRIORS, SCORES
 

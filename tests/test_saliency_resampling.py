@@ -10,10 +10,10 @@ from vlrepro.errors import UserError
 from vlrepro.saliency.canvas import OBJECT
 from vlrepro.saliency.overlap import count, mean_iou, object_iou
 from vlrepro.saliency.precision import average_precision, pooled_average_precision
-from vlrepro.saliency.resampling import resample_statistics
 from vlrepro.saliency.scores import score_maps
 from vlrepro.saliency.statistics import from_plain, mean_of, to_plain
 from vlrepro.saliency.thresholds import MEAN
+from vlrepro.tables.saliency_resampling import resample_statistics
 from vlrepro.tables.statistics import Scores, example_weights, mean_interval, paired_difference, resample_column
 
 

@@ -139,14 +139,11 @@ def cells_of(study):
 
 def set_titles(table=None):
     """JSON: evaluation set -> its title and what it shows, in the tables' order; of one table those it is about."""
-    masked = [protocol.set for protocol in CONFIG.evaluation.saliency.values() if protocol]
-    evaluations = [PLAN.evaluations[key] for key in PLAN.tables[table].evaluations] if table else []
-    names = [*CONFIG.evaluation.sets, *masked]
-    if table:
-        names = [
-            n for entry in evaluations for n in ([entry.recipe["set"]] if entry.saliency else CONFIG.evaluation.sets)
-        ]
-    return json.dumps({name: [CONFIG.sets[name].title, CONFIG.sets[name].shows] for name in dict.fromkeys(names)})
+    chosen = PLAN.tables[table].evaluations if table else PLAN.evaluations
+    recipes = [PLAN.evaluations[key].recipe for key in chosen]
+    found = {name for recipe in recipes for name in ([recipe["set"]] if "set" in recipe else recipe["sets"])}
+    names = [name for name in dict.fromkeys((*CONFIG.evaluation.sets, *CONFIG.sets)) if name in found]
+    return json.dumps({name: [CONFIG.sets[name].title, CONFIG.sets[name].shows] for name in names})
 
 
 def report_tables(ending):

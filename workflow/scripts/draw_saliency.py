@@ -1,15 +1,14 @@
 """Draw the gallery of a saliency table: some pictures, their masks, and the maps of its models by every method."""
 
 import argparse
-from pathlib import Path
 
 from vlrepro.errors import run_command
 from vlrepro.evaluation.features import load_backbone
 from vlrepro.files import read_json, write_text
 from vlrepro.randomness import fix_kernels
 from vlrepro.reporting.saliency_gallery import saliency_gallery
-from vlrepro.saliency.evaluation import load_set
-from vlrepro.saliency.shown import ShownModel, read_probe, shown_pictures
+from vlrepro.reporting.saliency_pictures import ShownModel, read_probe, shown_pictures
+from vlrepro.saliency.evaluation import set_of
 from vlrepro.tables.study import load_study
 
 
@@ -29,8 +28,7 @@ def main() -> None:
     arguments = parser.parse_args()
     evaluation, table = read_json(arguments.evaluation), load_study(arguments.study).table(arguments.table)
     fix_kernels(evaluation["threads"])
-    settings = evaluation["pictures"] | {name: evaluation[name] for name in ("tuning_pictures", "threads")}
-    found = load_set(Path(arguments.data) / evaluation["pack"], settings)
+    found = set_of(evaluation, arguments.data)
     files = zip(arguments.rows, arguments.recipes, arguments.models, arguments.metrics, arguments.probes, strict=True)
     models = [
         ShownModel(

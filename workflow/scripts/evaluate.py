@@ -14,7 +14,7 @@ from vlrepro import __version__
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import INDEX, Pack
 from vlrepro.errors import run_command
-from vlrepro.evaluation.features import extract, load_backbone
+from vlrepro.evaluation.features import extract, load_backbone, size_of
 from vlrepro.evaluation.protocols import SCORERS
 from vlrepro.evaluation.sets import EvaluationSet, evaluation_set
 from vlrepro.files import digest_of, read_json, write_json
@@ -45,10 +45,7 @@ def main() -> None:
         "run": arguments.run,
         "recipe": digest_of(recipe),
         "evaluation": digest_of(evaluation),
-        "backbone": {
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "feature_width": model.feature_width,
-        },
+        "backbone": size_of(model),
         "feature_seconds": round(time.monotonic() - start, 2),
         "protocols": {
             name: _score(name, protocol, evaluation["sets"], loaded)

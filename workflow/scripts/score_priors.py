@@ -1,12 +1,11 @@
 """Score maps that look at no model on a set with masks, tuned on its training masks."""
 
 import argparse
-from pathlib import Path
 
 from vlrepro.errors import run_command
 from vlrepro.files import digest_of, read_json, write_json
 from vlrepro.randomness import fix_kernels
-from vlrepro.saliency.evaluation import load_set, masks_summary, print_left_out
+from vlrepro.saliency.evaluation import masks_summary, print_left_out, set_of
 from vlrepro.saliency.priors import score_priors
 
 
@@ -19,8 +18,7 @@ def main() -> None:
     arguments = parser.parse_args()
     evaluation = read_json(arguments.evaluation)
     fix_kernels(evaluation["threads"])
-    settings = evaluation["pictures"] | {name: evaluation[name] for name in ("tuning_pictures", "threads")}
-    found = load_set(Path(arguments.data) / evaluation["pack"], settings)
+    found = set_of(evaluation, arguments.data)
     print_left_out(found)
     metrics = {
         "evaluation": digest_of(evaluation),

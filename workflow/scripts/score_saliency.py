@@ -2,7 +2,6 @@
 
 import argparse
 import time
-from pathlib import Path
 
 import numpy
 import torch
@@ -10,10 +9,10 @@ from safetensors.torch import save_file
 
 from vlrepro import __version__
 from vlrepro.errors import run_command
-from vlrepro.evaluation.features import load_backbone
+from vlrepro.evaluation.features import load_backbone, size_of
 from vlrepro.files import atomic_path, digest_of, read_json, write_json
 from vlrepro.randomness import fix_kernels
-from vlrepro.saliency.evaluation import load_set, masks_summary, print_left_out, score_run
+from vlrepro.saliency.evaluation import masks_summary, print_left_out, score_run, set_of
 
 
 def main() -> None:
@@ -31,8 +30,7 @@ def main() -> None:
     fix_kernels(evaluation["threads"])
     start = time.monotonic()
     backbone = load_backbone(recipe, arguments.model)
-    settings = evaluation["pictures"] | {name: evaluation[name] for name in ("tuning_pictures", "threads")}
-    found = load_set(Path(arguments.data) / evaluation["pack"], settings)
+    found = set_of(evaluation, arguments.data)
     print_left_out(found)
     fitted, maps = score_run(backbone, found, evaluation)
     with atomic_path(arguments.probe) as part:
@@ -45,10 +43,7 @@ def main() -> None:
         "probe": evaluation["probe"],
         "probe_accuracy": fitted.accuracy,
         "probe_cost": fitted.cost,
-        "backbone": {
-            "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
-            "feature_width": backbone.feature_width,
-        },
+        "backbone": size_of(backbone),
         "saliency": {
             "set": evaluation["set"],
             "classes": len(found.data.classes),

@@ -36,6 +36,12 @@ def load_backbone(recipe: Mapping[str, Any], weights: str | Path) -> nn.Module:
     return model.eval()
 
 
+def size_of(model: nn.Module) -> dict[str, int]:
+    """How large a backbone is, as metrics files have it: its parameters (a count) and the width of its features."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return {"parameters": parameters, "feature_width": model.feature_width}
+
+
 @torch.inference_mode()
 def extract(model: nn.Module, pictures: Pictures, settings: Mapping[str, Any], batch_size: int = 256) -> Tensor:
     """Pooled features (n, feature_width) float32 of all pictures of a pack, in index order.

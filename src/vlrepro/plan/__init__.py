@@ -83,7 +83,11 @@ class _Planner:
         shown = {name: self.runs([table.row(name).recipe])[:1] for name in table.saliency.gallery}
         gallery = {name: found[0] for name, found in shown.items() if found}
         self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(
-            study.slug, table.name, runs, (trained,), True, tuple(dict.fromkeys(controls)), priors, gallery
+            *(study.slug, table.name, runs, (trained,)),
+            saliency=True,
+            controls=tuple(dict.fromkeys(controls)),
+            priors=priors,
+            gallery=gallery,
         )
 
     def runs(self, recipes: Iterable[str | None]) -> tuple[str, ...]:

@@ -101,6 +101,12 @@ def load_set(folder: str | Path, settings: Mapping[str, Any]) -> SaliencySet:
     return SaliencySet(pictures, data, scored, training, settings)
 
 
+def set_of(recipe: Mapping[str, Any], data: str | Path) -> SaliencySet:
+    """The set of an evaluation's `recipe`, its pack in the folder `data`; see `load_set`."""
+    settings = recipe["pictures"] | {name: recipe[name] for name in ("tuning_pictures", "threads")}
+    return load_set(Path(data) / recipe["pack"], settings)
+
+
 @dataclass(frozen=True)
 class FittedProbe:
     """A probe, the accuracy of the trained one on the test pictures, and the cost it was fitted with."""

@@ -23,13 +23,8 @@ import pyarrow.parquet as pq
 from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, read_json
 from vlrepro.saliency.statistics import Statistic
-from vlrepro.tables.saliency_cells import (
-    prior_rows,
-    read_probes,
-    read_statistics,
-    resample_statistic_table,
-    saliency_rows,
-)
+from vlrepro.tables.saliency_cells import prior_rows, read_probes, read_statistics, saliency_rows
+from vlrepro.tables.saliency_resampling import resample_statistic_table
 from vlrepro.tables.statistics import RESAMPLES, Resampled, Scores, resample_table
 
 _RUN = re.compile(r"(?P<recipe>.+)-seed(?P<seed>\d+)-[0-9a-f]{8}")

@@ -41,11 +41,8 @@ def _scale_note(study: Study, scale: str) -> str:
 
 def _metric_notes(study: Study, table: PaperTable) -> list[str]:
     if table.saliency:
-        used = table.saliency.scores
-        return [
-            "The paper announces saliency results and prints none; we add the table.",
-            *(f"{SCORES[name][0]}: {SCORES[name][1]}." for name in used),
-        ]
+        added = "The paper does not print this table; we add it."
+        return [added, *(f"{SCORES[name][0]}: {SCORES[name][1]}." for name in table.saliency.scores)]
     chosen = [study.evaluations[name] for name in table.evaluations]
     ours = [f"{evaluation.title}: {evaluation.shows}." for evaluation in chosen]
     if table.printed:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vlrepro.saliency.resampling import resample_statistics
 from vlrepro.saliency.statistics import Statistic, from_plain
 from vlrepro.tables.saliency_columns import evaluation_name
-from vlrepro.tables.statistics import RESAMPLES, Resampled, average_over_columns
-from vlrepro.tables.study import AVERAGE
 
 Statistics = dict[tuple[str, str], dict[int, Statistic]]
 """(recipe, set name) -> the statistic of each seed."""
@@ -78,20 +75,3 @@ def read_probes(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         if row["probe_accuracy"] is not None:
             found[row["recipe"]].append(row["probe_accuracy"])
     return {recipe: sum(values) / len(values) for recipe, values in found.items()}
-
-
-def resample_statistic_table(
-    statistics: Statistics, columns: Sequence[str], resamples: int = RESAMPLES
-) -> dict[tuple[str, str], Resampled]:
-    """As `vlrepro.tables.statistics.resample_table`, for scores that are computed anew in every resample."""
-    result: dict[tuple[str, str], Resampled] = {}
-    for column in columns:
-        rows = {row: seeds for (row, name), seeds in statistics.items() if name == column}
-        if rows:
-            found = resample_statistics(rows, column, resamples)
-            result |= {(row, column): cell for row, cell in found.items()}
-    for row in dict.fromkeys(row for row, _ in statistics):
-        average = average_over_columns([result.get((row, column)) for column in columns])
-        if average is not None:
-            result[row, AVERAGE] = average
-    return result

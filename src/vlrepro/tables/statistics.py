@@ -85,8 +85,16 @@ def resample_table(
     for column in columns:
         rows = {row: cell for (row, name), cell in scores.items() if name == column and cell.seeds}
         result |= {(row, column): cell for row, cell in resample_column(rows, column, resamples).items()}
-    for row in dict.fromkeys(row for row, _ in scores):
-        average = average_over_columns([result.get((row, column)) for column in columns])
+    return with_averages(result, columns)
+
+
+def with_averages(
+    cells: Mapping[tuple[str, str], Resampled], columns: Sequence[str]
+) -> dict[tuple[str, str], Resampled]:
+    """The cells by (row, column), and under the column name `avg` the average of each row that has every column."""
+    result = dict(cells)
+    for row in dict.fromkeys(row for row, _ in cells):
+        average = average_over_columns([cells.get((row, column)) for column in columns])
         if average is not None:
             result[row, AVERAGE] = average
     return result

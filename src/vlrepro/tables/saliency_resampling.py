@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
 from vlrepro.errors import UserError
 from vlrepro.saliency.statistics import Statistic
-from vlrepro.tables.statistics import RESAMPLES, Resampled, example_weights
+from vlrepro.tables.statistics import RESAMPLES, Resampled, example_weights, with_averages
 
 
 def resample_statistics(
@@ -40,3 +40,15 @@ def _common(counts: Mapping[Hashable, set[int]], column: str) -> int:
         sizes = ", ".join(f"{name}: {sorted(of)}" for name, of in counts.items())
         raise UserError(f"{column}: rows differ in their images or have none ({sizes}): evaluate all rows alike")
     return found.pop()
+
+
+def resample_statistic_table(
+    statistics: Mapping[tuple[str, str], Mapping[int, Statistic]], columns: Sequence[str], resamples: int = RESAMPLES
+) -> dict[tuple[str, str], Resampled]:
+    """As `vlrepro.tables.statistics.resample_table`, for scores that are computed anew in every resample."""
+    result: dict[tuple[str, str], Resampled] = {}
+    for column in columns:
+        rows = {row: seeds for (row, name), seeds in statistics.items() if name == column}
+        if rows:
+            result |= {(row, column): cell for row, cell in resample_statistics(rows, column, resamples).items()}
+    return with_averages(result, columns)
