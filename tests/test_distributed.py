@@ -39,6 +39,21 @@ CASES = {
     "clip": ("clip", TEXT),
     "clip limited": ("clip", {**TEXT, "scale_limit": 12.0}),
     "clip transformer": ("clip", {**TRANSFORMER, "joint_width": 6}),
+    **{
+        f"clip_label_noise {strategy} {columns}": (
+            "clip_label_noise",
+            {**TEXT, "label_noise": {"strategy": strategy, "rate": 0.4, "columns": columns}},
+        )
+        for strategy, columns in (
+            ("reselection", "shared"),
+            ("reselection", "independent"),
+            ("permutation", "shared"),
+            ("permutation", "inverse"),
+            ("secondary", "shared"),
+            ("secondary_blend", "clean"),
+        )
+    },
+    "clip_hard_negatives": ("clip_hard_negatives", {**TEXT, "alpha": 0.9, "beta": 0.5}),
     "slip": ("slip", {**TEXT, **SMALL, "weight": 0.7}),
     "lgslip": ("lgslip", {**TEXT, "hidden_width": 8, "weight": 0.7}),
     "supervised": ("supervised", {"classes": 4, "label_smoothing": 0.1}),

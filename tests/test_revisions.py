@@ -273,6 +273,15 @@ OUTPUTS = {
     "frameworks.nnclr": partial(framework, "nnclr", predictor_width=8, queue_size=24, **HEAD),
     "frameworks.swav": partial(framework, "swav", prototypes=6, freeze_steps=1, queue_size=16, queue_start=0, **HEAD),
     "frameworks.clip": partial(framework, "clip", 1, True, joint_width=4, **SENTENCES),
+    "frameworks.clip_label_noise": partial(
+        *(framework, "clip_label_noise", 1, True),
+        joint_width=4,
+        label_noise={"strategy": "secondary_blend", "rate": 0.4, "columns": "independent"},
+        **SENTENCES,
+    ),
+    "frameworks.clip_hard_negatives": partial(
+        framework, "clip_hard_negatives", 1, True, joint_width=4, beta=0.5, **SENTENCES
+    ),
     "frameworks.slip": partial(framework, "slip", 3, True, joint_width=4, **HEAD, **SENTENCES),
     "frameworks.lgslip": partial(framework, "lgslip", 2, True, hidden_width=8, joint_width=4, **SENTENCES),
     "frameworks.supervised": partial(framework, "supervised", 1, classes=3, label_smoothing=0.1),

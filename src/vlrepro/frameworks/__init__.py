@@ -33,12 +33,14 @@ class Batch(NamedTuple):
     `views`: each (B, 3, S, S) normalised floats; view 0 is of the picture, view 1 of its neighbour or of itself,
     the others of the picture. `texts`: the captions of the pictures as (B, d) sentence embeddings or (B, L) token
     ids, or None. `step`: the optimiser step, from 0. `labels`: (B,) int64 class numbers of the pictures, or None.
+    `seed`: the run's, for what a framework draws by lot: for the joint batch of all ranks, by (seed, step).
     """
 
     views: tuple[Tensor, ...]
     texts: Tensor | None
     step: int
     labels: Tensor | None = None
+    seed: int = 0
 
 
 class Step(NamedTuple):

@@ -7,9 +7,9 @@ tower `sentence` the captions' encoder is frozen and only its projection learns.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +52,16 @@ class Framework(nn.Module):
 
         Raises `UserError` where the batch has no texts.
         """
+        return self.contrast(self.encode(batch), batch)
+
+    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Unit rows (B, width) of pictures and of captions: what a row becomes depends on no other row's caption."""
         (view,) = batch.views
-        loss, logs = self.captions(self.projection(self.backbone(view)), batch.texts)
-        return Step(loss, logs)
+        return self.captions.encode(self.projection(self.backbone(view)), batch.texts)
+
+    def contrast(self, encoded: tuple[Tensor, Tensor], batch: Batch) -> Step:
+        """The loss over what `encode` gave for all of this rank's rows, and figures for the log."""
+        return Step(*self.captions.contrast(encoded, batch, clip_objective))
 
 
 class CaptionContrast(nn.Module):
@@ -74,21 +81,69 @@ class CaptionContrast(nn.Module):
         self.scale_limit = scale_limit
 
     def forward(self, pictures: Tensor, texts: Tensor | None) -> tuple[Tensor, dict[str, float]]:
-        """Projected pictures (B, width), of any length, and their captions to the loss and figures for the log.
+        """Projected pictures (B, width), of any length, and their captions to CLIP's loss and figures for the log.
 
         Raises `UserError` where `texts` is None.
         """
+        return self.contrast(self.encode(pictures, texts), Batch((), texts, 0), clip_objective)
+
+    def encode(self, pictures: Tensor, texts: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Unit rows of projected pictures and of captions. Raises `UserError` where `texts` is None."""
         if texts is None:
             raise UserError("this framework contrasts pictures with captions: set the recipe's texts and text_encoder")
+        pictures = functional.normalize(pictures, dim=1)
+        return pictures, functional.normalize(self.projection(self.tower(texts)), dim=1)
+
+    def contrast(
+        self, encoded: tuple[Tensor, Tensor], batch: Batch, objective: Objective
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The objective on unit rows of pictures and captions, and figures for the log.
+
+        Raises `UserError` where the objective cannot use the batch.
+        """
         if self.scale_limit is not None:
             # The parameter itself is cut, as in CLIP: were only its use cut, nothing would bring it back.
             with torch.no_grad():
-                self.log_scale.clamp_(max=math.log(self.scale_limit))
+                self.log_scale.clamp_(min=0.0, max=math.log(self.scale_limit))
         scale = self.log_scale.exp()
-        pictures = functional.normalize(pictures, dim=1)
-        loss, nearest = clip_loss(pictures, functional.normalize(self.projection(self.tower(texts)), dim=1), scale)
-        accuracy = caption_accuracy(nearest, texts)
-        return loss, {"caption_loss": loss.item(), "caption_accuracy": accuracy.item(), "scale": scale.item()}
+        pictures, texts = encoded
+        similarities = scaled_similarities(pictures, texts, scale)
+        loss, figures = objective(similarities, batch)
+        accuracy = caption_accuracy(similarities.to_texts.detach().argmax(1), batch.texts)
+        logs = {"caption_loss": loss.item(), "caption_accuracy": accuracy.item(), "scale": scale.item()}
+        return loss, logs | figures
+
+
+class Similarities(NamedTuple):
+    """Scaled similarities (B, N) of this rank's B rows with the N = world * B columns of all ranks.
+
+    `to_texts`: pictures with captions; `to_pictures`: captions with pictures; `own`: (B,) each row's own column.
+    """
+
+    to_texts: Tensor
+    to_pictures: Tensor
+    own: Tensor
+
+
+Objective = Callable[[Similarities, Batch], tuple[Tensor, dict[str, float]]]
+"""From similarities to a loss, the mean over this rank's rows, and figures of its own for the log."""
+
+
+def scaled_similarities(pictures: Tensor, texts: Tensor, scale: Tensor | float) -> Similarities:
+    """All ranks' similarities of unit rows (B, d), row i of `texts` being the caption of picture i."""
+    own = torch.arange(len(pictures), device=pictures.device) + rank() * len(pictures)
+    return Similarities(scale * pictures @ gather(texts).T, scale * texts @ gather(pictures).T, own)
+
+
+def cross_entropy(similarities: Similarities, captions: Tensor, pictures: Tensor) -> Tensor:
+    """Mean of both directions' cross entropies: row i is pulled to caption `captions[i]`, or picture `pictures[i]`."""
+    to_texts = functional.cross_entropy(similarities.to_texts, captions)
+    return (to_texts + functional.cross_entropy(similarities.to_pictures, pictures)) / 2
+
+
+def clip_objective(similarities: Similarities, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """CLIP's own: every row is pulled to its own column (`clip_loss`)."""
+    return cross_entropy(similarities, similarities.own, similarities.own), {}
 
 
 def clip_loss(pictures: Tensor, texts: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -112,11 +167,9 @@ def clip_loss(pictures: Tensor, texts: Tensor, scale: Tensor | float) -> tuple[T
     Returns:
         The loss, and for each picture the position (B,) among the N captions of the nearest (no gradient).
     """
-    to_texts = scale * pictures @ gather(texts).T
-    to_pictures = scale * texts @ gather(pictures).T
-    targets = torch.arange(len(pictures), device=pictures.device) + rank() * len(pictures)
-    loss = (functional.cross_entropy(to_texts, targets) + functional.cross_entropy(to_pictures, targets)) / 2
-    return loss, to_texts.detach().argmax(1)
+    similarities = scaled_similarities(pictures, texts, scale)
+    loss = cross_entropy(similarities, similarities.own, similarities.own)
+    return loss, similarities.to_texts.detach().argmax(1)
 
 
 def caption_accuracy(nearest: Tensor, texts: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Views:
         other = own if lone else self.pictures.batch(neighbour)
         views = self._augmented([other if number == 1 else own for number in range(len(self.augments))], mine, step)
         texts, labels = (None if rows is None else rows[source] for rows in (self.texts, self.labels))
-        return Batch(views, texts, step, labels)
+        return Batch(views, texts, step, labels, self.seed)
 
     def _neighbours(self, chosen: Tensor, step: int) -> Tensor:
         """One neighbour, uniformly drawn, of each of the pairs' rows `chosen`."""
