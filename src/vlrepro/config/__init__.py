@@ -90,6 +90,13 @@ class Config(Strict):
         yield "training.backbone", self.training.backbone, "backbones"
         for name in self.evaluation.sets:
             yield "evaluation.sets", name, "sets"
+        for key, protocol in self.evaluation.protocols.items():
+            for name in protocol.sets or ():
+                yield f"evaluation.protocols.{key}.sets", name, "sets"
+            yield f"evaluation.protocols.{key}.encoder", getattr(protocol, "encoder", None), "encoders"
+        for key, entry in self.sets.items():
+            if entry.hardest:
+                yield f"sets.{key}.hardest.scorer", entry.hardest.scorer, "scorers"
         for key, protocol in self.evaluation.saliency.items():
             if protocol:
                 yield f"evaluation.saliency.{key}.set", protocol.set, "sets"
@@ -123,7 +130,7 @@ _REFERENCES = {
     },
     "encoders": {"scorer": "scorers"},
     "pairs": {"captions": "captions", "encoder": "encoders"},
-    "sets": {"pack": "packs"},
+    "sets": {"pack": "packs", "names": "packs"},
     "recipes": {
         "pairs": "pairs",
         "texts": "captions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -64,6 +64,14 @@ class TrainingConfig(Strict):
     optimiser: OptimiserConfig
 
 
+class LabelNoiseConfig(Strict):
+    """Stochastic label augmentation of the framework `clip_label_noise`: see `draw` there for what each value does."""
+
+    strategy: Literal["reselection", "permutation", "secondary", "secondary_blend"]
+    rate: float = Field(gt=0, lt=1)
+    columns: Literal["shared", "inverse", "independent", "clean"] = "shared"
+
+
 class RecipeConfig(Strict):
     """One trained model: a framework and where it departs from `training`.
 
@@ -73,6 +81,7 @@ class RecipeConfig(Strict):
 
     framework: str
     options: dict[str, Any] = Field(default_factory=dict)
+    label_noise: LabelNoiseConfig | None = None
     augmentation: Slug | tuple[Slug, ...]
     pairs: Slug | None = None
     texts: Slug | None = None
@@ -87,6 +96,12 @@ class RecipeConfig(Strict):
     def _texts_are_encoded(self) -> RecipeConfig:
         if (self.texts is None) != (self.text_encoder is None):
             raise ValueError("texts and text_encoder go together")
+        return self
+
+    @model_validator(mode="after")
+    def _noise_has_its_framework(self) -> RecipeConfig:
+        if (self.label_noise is not None) != (self.framework == "clip_label_noise"):
+            raise ValueError("framework clip_label_noise and label_noise go together")
         return self
 
     def augmentations(self, views: int) -> tuple[Slug, ...]:
