@@ -34,8 +34,13 @@ class LimitConfig(Strict):
 
 
 class ResourceConfig(Strict):
-    """What does not change results: memory and minutes that jobs ask for, GPUs, seconds between checkpoints."""
+    """What does not change results: memory and minutes that jobs ask for, GPUs, seconds between checkpoints.
 
+    `runs_per_training` and `runs_per_evaluation`: how many runs that read the same data one job may train or score.
+    """
+
+    runs_per_training: Positive = 1
+    runs_per_evaluation: Positive = 1
     train_memory_mb: Positive
     train_minutes: Positive
     train_gpus: int = Field(0, ge=0)

@@ -28,7 +28,8 @@ class SetConfig(Strict):
 
     What follows `group` is for zero-shot classification: `classes` are labels or concepts, named as in the pack
     `names` (where its first picture of a class is captioned so), of which `repeated_names` may be double. `among`:
-    a picture is told apart from all of these classes, or from those that the set's pictures show.
+    a picture is told apart from all of these classes, or from those that the set's pictures show. Pictures are those
+    of `splits`, and all of a pack without splits.
     """
 
     title: str
@@ -42,6 +43,7 @@ class SetConfig(Strict):
     among: Literal["all", "own"] = "all"
     hardest: HardestConfig | None = None
     corrupted: CorruptionConfig | None = None
+    splits: tuple[Literal["train", "val", "test"], ...] = ("test",)
 
 
 class _Protocol(Strict):
