@@ -8,6 +8,7 @@ from typing import Any
 from vlrepro.config import Config
 from vlrepro.config.evaluation import SetConfig, ZeroShotConfig
 from vlrepro.errors import UserError
+from vlrepro.evaluation.templates import templates_digest
 from vlrepro.files import digest_of
 from vlrepro.plan.data import DataPlanner
 from vlrepro.plan.model import Evaluation, Plan, Recipe, register, revisions
@@ -90,11 +91,12 @@ class EvaluationPlanner:
             raise UserError(f"encoders.{encoder} embeds pictures: zero-shot protocols need one that embeds captions")
         recipe = self._classes(entry) | {
             "templates": templates,
+            "templates_digest": templates_digest(templates),
             "kind": chosen.kind,
             "encoder": chosen.model_dump(exclude={"kind", "scorer"}),
             "repeated_names": entry.repeated_names,
             "threads": self.data.threads,
-            "revisions": revisions(["pairs.encoding", "evaluation.templates"]),
+            "revisions": revisions(["pairs.encoding"]),
         }
         return register(self.plan.prompts, f"{templates}_by_{encoder}", recipe)
 
