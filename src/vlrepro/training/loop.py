@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
@@ -19,13 +17,14 @@ from vlrepro.data.augment import Augment, AugmentationOptions
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
-from vlrepro.files import atomic_path, digest_of, write_text
+from vlrepro.files import digest_of
 from vlrepro.frameworks import Batch, build_framework, framework_module
 from vlrepro.models.backbones import build_backbone
 from vlrepro.randomness import fix_kernels, key
 from vlrepro.training.schedule import learning_rate
 from vlrepro.training.state import StateFolder
 from vlrepro.training.views import Views, read_labels, read_pairs, read_texts
+from vlrepro.training.writing import write_run
 
 REVISION = 1
 
@@ -50,7 +49,7 @@ def train(
     checkpoint_seconds: float,
     name: str = "train",
 ) -> None:
-    """Train `recipe` to the end and write `model.safetensors` (the backbone) and `history.jsonl` into `output`.
+    """Train `recipe` to the end and write `model.safetensors` and `history.jsonl` into `output` (`writing`).
 
     Resumes from `state` where an interrupted run of the same recipe left one. Determinism: CPU kernels with
     the recipe's number of threads, generators keyed by seed and step. Under torchrun each process takes its part
@@ -66,7 +65,7 @@ def train(
         trainer = Trainer(recipe, files, StateFolder(state, digest_of(dict(recipe))), device, name)
         trainer.run(checkpoint_seconds)
         if distributed.rank() == 0:
-            trainer.write(Path(output))
+            write_run(Path(output), trainer.model, recipe, trainer.history)
             trainer.states.clear()
     finally:
         distributed.stop()
@@ -168,14 +167,6 @@ class Trainer:
             self.history = state["history"]
             self.step = state["step"]
             print(f"{self.name}: resumed at step {self.step}", flush=True)
-
-    def write(self, output: Path) -> None:
-        """Write the history, then the backbone's weights: whoever finds the weights finds a finished run."""
-        lines = (json.dumps(entry, sort_keys=True) for entry in self.history)
-        write_text(output / "history.jsonl", "".join(f"{line}\n" for line in lines))
-        weights = {name: tensor.contiguous().cpu() for name, tensor in self.model.backbone.state_dict().items()}
-        with atomic_path(output / "model.safetensors") as part:
-            save_file(weights, part, metadata={"recipe": digest_of(dict(self.recipe))})
 
 
 def _layout(model: nn.Module) -> torch.memory_format:
