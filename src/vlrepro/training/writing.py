@@ -12,19 +12,28 @@ from torch import Tensor, nn
 
 from vlrepro.files import atomic_path, digest_of, write_text
 from vlrepro.frameworks import framework_module
+from vlrepro.training.outcome import FAILED
 
 BACKBONE, JOINT = "backbone.", "joint/"
 
 
-def write_run(output: Path, model: nn.Module, recipe: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> None:
+def write_run(
+    output: Path,
+    model: nn.Module,
+    recipe: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    failed: str | None = None,
+) -> None:
     """Write the history, then the weights: whoever finds the weights finds a finished run.
 
-    The file's metadata hold the digest of the recipe.
+    The weights' metadata hold the digest of the recipe and, where the training failed, why
+    (`vlrepro.training.outcome.failure_of`).
     """
     lines = (json.dumps(entry, sort_keys=True) for entry in history)
     write_text(output / "history.jsonl", "".join(f"{line}\n" for line in lines))
+    metadata = {"recipe": digest_of(dict(recipe))} | ({FAILED: failed} if failed else {})
     with atomic_path(output / "model.safetensors") as part:
-        save_file(kept_weights(model, recipe["framework"]), part, metadata={"recipe": digest_of(dict(recipe))})
+        save_file(kept_weights(model, recipe["framework"]), part, metadata=metadata)
 
 
 def kept_weights(model: nn.Module, framework: str) -> dict[str, Tensor]:
