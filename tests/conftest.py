@@ -73,8 +73,12 @@ def shape_pictures(count: int, seed: int = 0, labelled: bool = False) -> list[Pi
 
 
 def run_script(name: str, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
-    """Run a script of the workflow in this process, which has imported already what takes a new one seconds."""
-    arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    """Run a script of the workflow in this process, which has imported already what takes a new one seconds.
+
+    An option that is a list takes its items.
+    """
+    listed = {key: value if isinstance(value, list) else [value] for key, value in options.items()}
+    arguments = [text for key, values in listed.items() for text in (f"--{key}", *map(str, values))]
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     mode, threads = torch.get_deterministic_debug_mode(), torch.get_num_threads()
     try:

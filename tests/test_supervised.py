@@ -19,8 +19,9 @@ from vlrepro.errors import UserError
 from vlrepro.evaluation.sets import evaluation_set
 from vlrepro.frameworks import Batch, framework_module
 from vlrepro.training import views
-from vlrepro.training.loop import Files, Trainer, train
+from vlrepro.training.loop import Files, Job, read_views, train
 from vlrepro.training.state import StateFolder
+from vlrepro.training.trainer import Trainer
 from vlrepro.training.views import Views, read_labels, read_pairs
 
 WHOLE = {"scale": [1.0, 1.0], "ratio": [1.0, 1.0]}
@@ -140,15 +141,15 @@ def test_labels_follow_their_pictures_in_one_process_and_in_several(shape_pack, 
 
 
 def test_the_loop_trains_each_picture_with_its_class(shape_pack, supervised, tmp_path):
-    trainer = Trainer(supervised, Files(shape_pack), StateFolder(tmp_path, "one"), torch.device("cpu"), "run")
-    batch = trainer._batch()
+    trainer = Trainer(supervised, StateFolder(tmp_path, "one"), torch.device("cpu"), "run")
+    batch = trainer.placed(read_views([Job(supervised, tmp_path, tmp_path)], Files(shape_pack)).step(0))
     middles = (batch.views[0][:, :, 8, 8] * 0.25 + 0.5) * 255  # every shape covers the middle
     distances = torch.cdist(middles, torch.tensor(list(COLOURS.values())).float())
     assert distances.min(1).values.max() < 10
     assert torch.equal(distances.argmin(1), batch.labels)
     assert len(set(batch.labels.tolist())) == 4
     trainer.device = torch.device("meta")
-    assert trainer._batch().labels.device.type == "meta"
+    assert trainer.placed(batch).labels.device.type == "meta"
 
 
 def test_training_learns_the_classes_and_leaves_the_backbone(shape_pack, supervised, tmp_path):
@@ -159,8 +160,7 @@ def test_training_learns_the_classes_and_leaves_the_backbone(shape_pack, supervi
 
 
 def test_other_frameworks_get_no_labels(shape_pack, recipe, tmp_path):
-    trainer = Trainer(recipe, Files(shape_pack), StateFolder(tmp_path, "one"), torch.device("cpu"), "run")
-    assert trainer._batch().labels is None
+    assert read_views([Job(recipe, tmp_path, tmp_path)], Files(shape_pack)).step(0).labels is None
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from vlrepro.errors import UserError
 from vlrepro.files import digest_of, write_json
-from vlrepro.training import loop
 from vlrepro.training.loop import Files, train
+from vlrepro.training.optimiser import adamw
 from vlrepro.training.schedule import learning_rate
 from vlrepro.training.state import StateFolder
 
@@ -119,13 +119,6 @@ def test_pairs_of_another_pack_and_missing_columns(shape_pack, recipe, tmp_path)
         train(recipe, Files(shape_pack, tmp_path / "half.parquet"), tmp_path / "state", tmp_path / "out", 60)
 
 
-def test_loss_that_is_not_finite_stops(shape_pack, recipe, tmp_path):
-    recipe = recipe | {"optimiser": recipe["optimiser"] | {"learning_rate": 1e30, "weight_decay": 0.9}}
-    with pytest.raises(UserError, match="the loss is nan at step"):
-        train(recipe, Files(shape_pack), tmp_path / "state", tmp_path / "out", 60)
-    assert not (tmp_path / "out").exists()
-
-
 def test_schedule_at_its_edges(recipe):
     optimiser = recipe["optimiser"] | {"learning_rate": 0.001, "reference_batch": 512, "warmup_steps": 10}
     rates = [learning_rate(step, 110, 1024, optimiser) for step in range(111)]
@@ -139,9 +132,9 @@ def test_schedule_at_its_edges(recipe):
 def test_decay_groups(recipe):
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     settings = recipe["optimiser"]
-    (everything,) = loop._adamw(model, settings).param_groups
+    (everything,) = adamw(model, settings).param_groups
     assert len(everything["params"]) == 4
-    weights, rest = loop._adamw(model, settings | {"decay_all": False}).param_groups
+    weights, rest = adamw(model, settings | {"decay_all": False}).param_groups
     assert [len(weights["params"]), weights["weight_decay"]] == [1, 0.01]
     assert [len(rest["params"]), rest["weight_decay"]] == [3, 0.0]
 

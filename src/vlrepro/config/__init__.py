@@ -20,6 +20,7 @@ from vlrepro.config.evaluation import EvaluationConfig, SetConfig
 from vlrepro.config.training import (
     AugmentationConfig,
     BackboneConfig,
+    OptimiserConfig,
     PictureConfig,
     RecipeConfig,
     TrainingConfig,
@@ -68,6 +69,7 @@ class Config(Strict):
     pictures: PictureConfig
     augmentations: dict[Slug, AugmentationConfig]
     backbones: dict[Slug, BackboneConfig]
+    optimisers: dict[Slug, OptimiserConfig] = Field(default_factory=dict)
     training: TrainingConfig
     recipes: dict[Slug, RecipeConfig | None]
     sets: dict[Slug, SetConfig]
@@ -142,6 +144,7 @@ _REFERENCES = {
         "text_encoder": "encoders",
         "pack": "packs",
         "backbone": "backbones",
+        "optimiser": "optimisers",
     },
 }
 """Section -> field -> the section that must hold the field's value."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vlrepro.config.base import Positive, Share, Slug, Strict
+
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AugmentationConfig(Strict):
@@ -34,7 +36,11 @@ class PictureConfig(Strict):
 
 
 class OptimiserConfig(Strict):
-    """AdamW, linear warm-up from `warmup_start` to the learning rate, cosine to `final_rate`."""
+    """AdamW, linear warm-up from `warmup_start` to the learning rate, cosine to `final_rate`.
+
+    `schedule_offset` steps are skipped at the schedule's start and run past its end, where the cosine rises again: so
+    does a code base whose count of epochs starts at 1 (CyCLIP's, by the batches of an epoch).
+    """
 
     learning_rate: float = Field(gt=0)
     reference_batch: Positive
@@ -43,6 +49,14 @@ class OptimiserConfig(Strict):
     warmup_steps: int = Field(ge=0)
     warmup_start: float = Field(ge=0)
     final_rate: float = Field(ge=0)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    schedule_offset: int = Field(0, ge=0)
+
+    def settings(self) -> dict[str, Any]:
+        """As a recipe has it: what was added since recipes exist is left out at its default, so that none changed."""
+        added = ("betas", "eps", "schedule_offset")
+        return self.model_dump(exclude={name for name in added if getattr(self, name) == _default(self, name)})
 
 
 class BackboneConfig(BaseModel):
@@ -76,7 +90,9 @@ class RecipeConfig(Strict):
     """One trained model: a framework and where it departs from `training`.
 
     `augmentation` is one for all views or a list of one for each. `pairs` says where the second view's picture
-    comes from; `texts` and `text_encoder` which captions a framework with a text side reads, and how.
+    comes from; `texts` and `text_encoder` which captions a framework with a text side reads, and how. `optimiser`
+    names one of `optimisers` in place of the shared one. Towers compute in `precision`, and in `accumulate` equal parts
+    of the batch where it does not fit the memory: see `vlrepro.training.passes`.
     """
 
     framework: str
@@ -90,7 +106,10 @@ class RecipeConfig(Strict):
     backbone: Slug | None = None
     batch_size: Positive | None = None
     steps: int | None = Field(None, ge=0)
+    optimiser: Slug | None = None
     learning_rate: float | None = Field(None, gt=0)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    accumulate: Positive = 1
 
     @model_validator(mode="after")
     def _texts_are_encoded(self) -> RecipeConfig:
@@ -104,6 +123,14 @@ class RecipeConfig(Strict):
             raise ValueError("framework clip_label_noise and label_noise go together")
         return self
 
+    def passes(self) -> dict[str, Any]:
+        """`precision` and `accumulate` where they are not the default, which older recipes do not name."""
+        return {
+            name: value
+            for name in ("precision", "accumulate")
+            if (value := getattr(self, name)) != _default(self, name)
+        }
+
     def augmentations(self, views: int) -> tuple[Slug, ...]:
         """The augmentation of each of `views` views. Raises `ValueError` where another number is listed."""
         if isinstance(self.augmentation, str):
@@ -116,3 +143,7 @@ class RecipeConfig(Strict):
 def steps_allowed(pictures: int, batch_size: int, max_epochs: int) -> int:
     """Optimiser steps that `pictures` allow: whole batches an epoch times `max_epochs`."""
     return math.floor(pictures / batch_size) * max_epochs
+
+
+def _default(model: BaseModel, name: str) -> Any:
+    return type(model).model_fields[name].default

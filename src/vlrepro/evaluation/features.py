@@ -27,7 +27,8 @@ def load_backbone(recipe: Mapping[str, Any], weights: str | Path) -> nn.Module:
     options = dict(recipe["backbone"])
     model = build_backbone(options.pop("name"), **options)
     try:
-        model.load_state_dict(load_file(weights))
+        named = load_file(weights)
+        model.load_state_dict({name: value for name, value in named.items() if not name.startswith("joint/")})
     except Exception as error:  # safetensors raises its own type, torch a RuntimeError
         reason = str(error).splitlines()[0]
         raise UserError(

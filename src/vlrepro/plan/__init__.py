@@ -129,7 +129,8 @@ class _Planner:
     def _training(self, name: str, entry: RecipeConfig) -> Recipe:
         """What decides a model apart from its data and seed: the entry over the shared defaults."""
         shared = self.config.training
-        optimiser = shared.optimiser.model_dump()
+        chosen = self.config.optimisers[entry.optimiser] if entry.optimiser else shared.optimiser
+        optimiser = chosen.settings()
         if entry.learning_rate is not None:
             optimiser["learning_rate"] = entry.learning_rate
         return {
@@ -143,6 +144,7 @@ class _Planner:
             "max_epochs": shared.max_epochs,
             "threads": shared.threads,
             "optimiser": optimiser,
+            **entry.passes(),
             "revisions": revisions(
                 [
                     f"frameworks.{entry.framework}",

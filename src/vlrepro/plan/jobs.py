@@ -17,7 +17,10 @@ def training_jobs(plan: Plan, size: int) -> dict[str, tuple[str, ...]]:
     They have pictures, captions, pairs, augmentations, batches and seed in common, so all see the same batches.
     """
     shared = ("pack", "pairs", "texts", "augmentations", "pictures", "batch_size", "seed", "threads")
-    keys = {key: json.dumps([run.recipe[name] for name in shared] + [run.captions]) for key, run in plan.runs.items()}
+    keys = {}
+    for key, run in plan.runs.items():
+        read = [run.recipe[name] for name in shared]
+        keys[key] = json.dumps([*read, run.captions, run.recipe["options"].get("classes")])
     return _named(_chunks(keys, size))
 
 

@@ -1,16 +1,12 @@
-"""The training loop: a recipe and its data to a model, the same bits whether or not it was interrupted."""
+"""The training loop: recipes and their data to models, the same bits whether or not it was interrupted."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from safetensors.torch import save_file
-from torch import nn
 from tqdm import tqdm
 
 from vlrepro import distributed
@@ -19,15 +15,16 @@ from vlrepro.data.augment import Augment, AugmentationOptions
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
-from vlrepro.files import atomic_path, digest_of, write_text
-from vlrepro.frameworks import Batch, build_framework, framework_module
-from vlrepro.models.backbones import build_backbone
-from vlrepro.randomness import fix_kernels, key
-from vlrepro.training.schedule import learning_rate
+from vlrepro.files import digest_of
+from vlrepro.frameworks import framework_module
+from vlrepro.randomness import fix_kernels
 from vlrepro.training.state import StateFolder
+from vlrepro.training.trainer import Trainer
 from vlrepro.training.views import Views, read_labels, read_pairs, read_texts
+from vlrepro.training.writing import write_run
 
 REVISION = 1
+_SHARED = ("pack", "pairs", "texts", "pictures", "augmentations", "batch_size", "seed", "threads")
 
 
 class Files(NamedTuple):
@@ -42,6 +39,15 @@ class Files(NamedTuple):
     captions: str | Path | None = None
 
 
+class Job(NamedTuple):
+    """One model to train: its recipe, the folders of its state and of what it leaves, and its name in messages."""
+
+    recipe: Mapping[str, Any]
+    state: str | Path
+    output: str | Path
+    name: str = "train"
+
+
 def train(
     recipe: Mapping[str, Any],
     files: Files,
@@ -50,142 +56,116 @@ def train(
     checkpoint_seconds: float,
     name: str = "train",
 ) -> None:
-    """Train `recipe` to the end and write `model.safetensors` (the backbone) and `history.jsonl` into `output`.
+    """Train `recipe` to the end and write `model.safetensors` and `history.jsonl` into `output`: see `train_together`.
 
-    Resumes from `state` where an interrupted run of the same recipe left one. Determinism: CPU kernels with
-    the recipe's number of threads, generators keyed by seed and step. Under torchrun each process takes its part
-    of every batch; the first one writes.
+    A loss that is not finite ends the training too, and is a result: the metadata of the weights
+    (`outcome.failure_of`) and the last line of the history say so, and the state is kept.
+    """
+    train_together([Job(recipe, state, output, name)], files, checkpoint_seconds)
+
+
+def train_together(jobs: Sequence[Job], files: Files, checkpoint_seconds: float) -> None:
+    """Train recipes that see the same batches, step by step side by side, each to the bits that it gets alone.
+
+    Pictures are decoded and every batch is augmented once for all. Each job resumes from its `state`, where an
+    interrupted run of the same recipe left one. What they leave is written when all are at their end, so that a
+    stopped job of several begins none of them again. Determinism: CPU kernels with the recipes' number of threads,
+    generators keyed by seed and step. Under torchrun each process takes its part of every batch; the first one
+    writes.
 
     Raises:
-        UserError: the data allow fewer steps than the recipe asks for, a file is unusable, or the loss is not
-            finite (the state of the last checkpoint is kept).
+        UserError: the recipes differ in what a step sees, the data allow fewer steps than one asks for, or a file is
+            unusable.
     """
-    fix_kernels(recipe["threads"])
+    _check_shared(jobs)
+    fix_kernels(jobs[0].recipe["threads"])
     device = distributed.start()
     try:
-        trainer = Trainer(recipe, files, StateFolder(state, digest_of(dict(recipe))), device, name)
-        trainer.run(checkpoint_seconds)
+        views = read_views(jobs, files) if any(job.recipe["steps"] for job in jobs) else None
+        trainers = [Trainer(job.recipe, _states(job), device, job.name) for job in jobs]
+        if views is not None:
+            _run(trainers, views, checkpoint_seconds)
         if distributed.rank() == 0:
-            trainer.write(Path(output))
-            trainer.states.clear()
+            _finish(jobs, trainers)
     finally:
         distributed.stop()
 
 
-class Trainer:
-    """One training: the model, its optimiser, its data and how far it is."""
+def read_views(jobs: Sequence[Job], files: Files) -> Views:
+    """What each step of all `jobs` trains on. Raises `UserError` where the data allow fewer steps than one asks for."""
+    recipe = jobs[0].recipe
+    sizes = recipe["pictures"]
+    pictures = Pictures(Pack(files.pack), sizes["canvas"], threads=recipe["threads"])
+    rows = read_pairs(files.pairs, pictures)
+    texts = read_texts(files.texts, files.captions, pictures) if files.texts else None
+    classes = _classes(recipe)
+    labels = None if classes is None else read_labels(pictures, classes)
+    augments = [_augment(options, sizes) for options in recipe["augmentations"]]
+    views = Views(pictures, rows, augments, recipe["batch_size"], recipe["seed"], texts, labels)
+    for job in jobs:
+        _check_steps(job, len(views), files)
+    return views
 
-    def __init__(
-        self, recipe: Mapping[str, Any], files: Files, states: StateFolder, device: torch.device, name: str
-    ) -> None:
-        self.recipe = recipe
-        self.states = states
-        self.name = name
-        self.device = device
-        torch.manual_seed(key(recipe["seed"], 0, 0, "initial weights"))
-        backbone = dict(recipe["backbone"])
-        model = build_framework(
-            recipe["framework"], build_backbone(backbone.pop("name"), **backbone), recipe["options"]
-        )
-        self.layout = _layout(model)
-        self.model = distributed.synced_batch_norm(model.to(self.device, memory_format=self.layout))
-        self.optimiser = _adamw(self.model, recipe["optimiser"])
-        self.views = self._views(files) if recipe["steps"] else None
-        self.step = 0
-        self.history: list[dict[str, float]] = []
 
-    def _views(self, files: Files) -> Views:
-        recipe = self.recipe
-        sizes = recipe["pictures"]
-        pictures = Pictures(Pack(files.pack), sizes["canvas"], threads=recipe["threads"])
-        rows = read_pairs(files.pairs, pictures)
-        texts = read_texts(files.texts, files.captions, pictures) if files.texts else None
-        reads_labels = framework_module(recipe["framework"]).LABELS
-        labels = read_labels(pictures, recipe["options"]["classes"]) if reads_labels else None
-        augments = [_augment(options, sizes) for options in recipe["augmentations"]]
-        views = Views(pictures, rows, augments, recipe["batch_size"], recipe["seed"], texts, labels)
-        allowed = steps_allowed(len(views), recipe["batch_size"], recipe["max_epochs"])
-        if recipe["steps"] > allowed:
+def _check_shared(jobs: Sequence[Job]) -> None:
+    first = jobs[0]
+    for job in jobs[1:]:
+        differ = [name for name in _SHARED if job.recipe.get(name) != first.recipe.get(name)]
+        differ += ["classes"] * (_classes(job.recipe) != _classes(first.recipe))
+        if differ:
             raise UserError(
-                f"{self.name}: {recipe['steps']} steps of {recipe['batch_size']} pictures are asked for but "
-                f"{len(views)} usable pairs in {files.pairs or files.pack} allow {allowed} "
-                f"(training.max_epochs = {recipe['max_epochs']}): "
-                "lower steps or batch_size, raise max_epochs, or bring more data"
+                f"{job.name} cannot be trained together with {first.name}: their recipes differ in {differ[0]}: "
+                "train them apart"
             )
-        return views
-
-    def run(self, checkpoint_seconds: float) -> None:
-        """Take all steps that are left, saving the state about every `checkpoint_seconds`."""
-        self._resume()
-        self.model.train()
-        steps = self.recipe["steps"]
-        saved = time.monotonic()
-        with _progress(self.name, self.step, steps) as bar:
-            while self.step < steps:
-                self._step(bar)
-                if time.monotonic() - saved >= checkpoint_seconds and self.step < steps:
-                    self.save()
-                    saved = time.monotonic()
-
-    def _step(self, bar: tqdm) -> None:
-        recipe = self.recipe
-        rate = learning_rate(self.step, recipe["steps"], recipe["batch_size"], recipe["optimiser"])
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        result = self.model(self._batch())
-        loss = result.loss.item()
-        if loss != loss or loss in (float("inf"), float("-inf")):
-            raise UserError(f"{self.name}: the loss is {loss} at step {self.step}: lower the learning rate")
-        self.optimiser.zero_grad(set_to_none=True)
-        result.loss.backward()
-        distributed.average_gradients(self.model)
-        self.optimiser.step()
-        self.step += 1
-        self.history.append({"step": self.step, "loss": loss, "learning_rate": rate, **result.logs})
-        elapsed = max(bar.format_dict["elapsed"], 1e-9)
-        pace = (bar.n + 1 - bar.initial) * recipe["batch_size"] / elapsed
-        bar.set_postfix({"loss": f"{loss:.3f}", "images/s": f"{pace:.0f}"}, refresh=False)
-        bar.update(1)
-
-    def _batch(self) -> Batch:
-        batch = self.views.step(self.step)
-        views = tuple(view.to(self.device, memory_format=self.layout) for view in batch.views)
-        texts, labels = (None if rows is None else rows.to(self.device) for rows in (batch.texts, batch.labels))
-        return batch._replace(views=views, texts=texts, labels=labels)
-
-    def save(self) -> None:
-        """Save all that the next step depends on: weights, buffers, optimiser, history."""
-        if distributed.rank() > 0:
-            return
-        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "history": self.history}
-        self.states.save(self.step, state)
-
-    def _resume(self) -> None:
-        state = self.states.load()
-        if state is not None:
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.history = state["history"]
-            self.step = state["step"]
-            print(f"{self.name}: resumed at step {self.step}", flush=True)
-
-    def write(self, output: Path) -> None:
-        """Write the history, then the backbone's weights: whoever finds the weights finds a finished run."""
-        lines = (json.dumps(entry, sort_keys=True) for entry in self.history)
-        write_text(output / "history.jsonl", "".join(f"{line}\n" for line in lines))
-        weights = {name: tensor.contiguous().cpu() for name, tensor in self.model.backbone.state_dict().items()}
-        with atomic_path(output / "model.safetensors") as part:
-            save_file(weights, part, metadata={"recipe": digest_of(dict(self.recipe))})
 
 
-def _layout(model: nn.Module) -> torch.memory_format:
-    """How filters and pictures lie in memory: channels last, a sixth faster on CPUs than contiguous.
+def _check_steps(job: Job, usable: int, files: Files) -> None:
+    recipe = job.recipe
+    allowed = steps_allowed(usable, recipe["batch_size"], recipe["max_epochs"])
+    if recipe["steps"] > allowed:
+        raise UserError(
+            f"{job.name}: {recipe['steps']} steps of {recipe['batch_size']} pictures are asked for but "
+            f"{usable} usable pairs in {files.pairs or files.pack} allow {allowed} "
+            f"(training.max_epochs = {recipe['max_epochs']}): "
+            "lower steps or batch_size, raise max_epochs, or bring more data"
+        )
 
-    Not where a convolution has fewer than 8 channels: on CPUs without AVX-512 the backward kernels for channels last
-    (torch 2.14.1, oneDNN) then write past the end of their buffers.
-    """
-    narrow = any(isinstance(layer, nn.Conv2d) and layer.out_channels < 8 for layer in model.modules())
-    return torch.contiguous_format if narrow else torch.channels_last
+
+def _classes(recipe: Mapping[str, Any]) -> int | None:
+    """How many classes a recipe's framework tells apart, or None where it reads no labels."""
+    return recipe["options"].get("classes") if framework_module(recipe["framework"]).LABELS else None
+
+
+def _states(job: Job) -> StateFolder:
+    return StateFolder(job.state, digest_of(dict(job.recipe)))
+
+
+def _run(trainers: Sequence[Trainer], views: Views, checkpoint_seconds: float) -> None:
+    """Take all steps that are left, saving the states about every `checkpoint_seconds`."""
+    for trainer in trainers:
+        trainer.resume()
+    saved = time.monotonic()
+    with _progress(trainers) as bar:
+        while active := [trainer for trainer in trainers if trainer.unfinished]:
+            step = min(trainer.step for trainer in active)
+            batch = views.step(step)
+            for trainer in active:
+                if trainer.step == step:
+                    trainer.take(batch)
+            _advance(bar, trainers, views.batch_size)
+            if time.monotonic() - saved >= checkpoint_seconds and any(trainer.unfinished for trainer in active):
+                for trainer in trainers:
+                    trainer.save()
+                saved = time.monotonic()
+
+
+def _finish(jobs: Sequence[Job], trainers: Sequence[Trainer]) -> None:
+    """Write what the trainings leave; then remove the states of those that did not fail."""
+    for job, trainer in zip(jobs, trainers, strict=True):
+        write_run(Path(job.output), trainer.model, job.recipe, trainer.history, trainer.failed)
+    for trainer in trainers:
+        if trainer.failed is None:
+            trainer.states.clear()
 
 
 def _augment(options: Mapping[str, Any], sizes: Mapping[str, Any]) -> Augment:
@@ -195,18 +175,20 @@ def _augment(options: Mapping[str, Any], sizes: Mapping[str, Any]) -> Augment:
     return Augment(AugmentationOptions(**tupled))
 
 
-def _adamw(model: nn.Module, settings: Mapping[str, Any]) -> torch.optim.AdamW:
-    """AdamW; with `decay_all` weight decay is on every parameter, as in the code the paper builds on."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    plain = [p for p in parameters if p.ndim < 2 and not settings["decay_all"]]
-    decayed = [p for p in parameters if p.ndim >= 2 or settings["decay_all"]]
-    groups = [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings["learning_rate"], fused=True)
-
-
-def _progress(name: str, done: int, total: int) -> tqdm:
+def _progress(trainers: Sequence[Trainer]) -> tqdm:
     """A bar that prints a whole line every few seconds, so that jobs side by side stay readable."""
+    name = trainers[0].name if len(trainers) == 1 else f"{len(trainers)} runs"
+    done, total = min(trainer.step for trainer in trainers), max(trainer.recipe["steps"] for trainer in trainers)
     return tqdm(total=total, initial=done, desc=name, unit="step", mininterval=5, ascii=" =", ncols=120, file=_Lines())
+
+
+def _advance(bar: tqdm, trainers: Sequence[Trainer], batch_size: int) -> None:
+    """One step further, with the mean loss of those that took it and the pictures that were seen a second."""
+    pace = (bar.n + 1 - bar.initial) * batch_size / max(bar.format_dict["elapsed"], 1e-9)
+    losses = [trainer.history[-1]["loss"] for trainer in trainers if trainer.failed is None and trainer.history]
+    loss = f"{sum(losses) / len(losses):.3f}" if losses else "none"
+    bar.set_postfix({"loss": loss, "images/s": f"{pace:.0f}"}, refresh=False)
+    bar.update(1)
 
 
 class _Lines:

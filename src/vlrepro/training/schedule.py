@@ -14,8 +14,10 @@ def learning_rate(step: int, steps: int, batch_size: int, optimiser: Mapping[str
 
         final + (peak - final) / 2 * (1 + cos(pi * (step - warmup) / (steps - warmup)))
 
-    *Impact of Language Guidance*, section 5.2: AdamW, 0.001, cosine decay, 5,000 warm-up steps, batch 512.
+    *Impact of Language Guidance*, section 5.2: AdamW, 0.001, cosine decay, 5,000 warm-up steps, batch 512. With a
+    `schedule_offset` all of it is read that many steps later, and past `steps` the cosine rises again.
     """
+    step += int(optimiser.get("schedule_offset", 0))
     peak = optimiser["learning_rate"] * batch_size / optimiser["reference_batch"]
     warmup = optimiser["warmup_steps"]
     if step < warmup:
