@@ -102,8 +102,8 @@ def trained(tmp_path, recipe, monkeypatch):
 
 
 def evaluate(monkeypatch, output="metrics.json"):
-    names = {"run": "simclr-seed0-12345678", "recipe": "run.json", "model": "model.safetensors"}
-    run_script("evaluate.py", monkeypatch, **names, evaluation="evaluation.json", data="data", output=output)
+    names = {"runs": "simclr-seed0-12345678", "recipes": "run.json", "models": "model.safetensors"}
+    run_script("evaluate.py", monkeypatch, **names, evaluation="evaluation.json", data="data", outputs=output)
     return read_json(output)
 
 

@@ -13,6 +13,19 @@ from vlrepro.files import digest_of
 from vlrepro.plan.data import DataPlanner
 from vlrepro.plan.model import Evaluation, Plan, Recipe, register, revisions
 
+_MODULES = {
+    "linear": ["evaluation.linear"],
+    "few_shot": ["evaluation.few_shot"],
+    "adamw": ["evaluation.adamw_probe"],
+    "zero_shot": [
+        "evaluation.zero_shot",
+        "evaluation.joint",
+        "evaluation.hardness",
+        "data.corruptions",
+        "data.augment",
+    ],
+}
+"""The modules whose revisions decide a protocol's scores."""
 _LATER = {"features": "trunk"}
 """Settings that came after metrics files with their defaults: left out of a recipe where they have these."""
 
@@ -47,13 +60,8 @@ class EvaluationPlanner:
         if zero_shot:
             for name, entry in sets.items():
                 entry |= self._named(self.config.sets[name], protocols)
-        modules = {
-            "linear": ["evaluation.linear"],
-            "few_shot": ["evaluation.few_shot"],
-            "adamw": ["evaluation.adamw_probe"],
-            "zero_shot": ["evaluation.zero_shot", "data.corruptions"],
-        }
-        scored = sorted({module for entry in protocols.values() for module in modules[entry.kind]})
+        scored = {module for entry in protocols.values() for module in _MODULES[entry.kind]}
+        scored |= {"evaluation.joint" for entry in protocols.values() if getattr(entry, "features", "") == "projected"}
         recipe = {
             "sets": sets,
             "protocols": {
@@ -61,7 +69,7 @@ class EvaluationPlanner:
             },
             "pictures": self.config.pictures.model_dump(),
             "threads": settings.threads,
-            "revisions": revisions(["evaluation.features", *scored]),
+            "revisions": revisions(["evaluation.features", *sorted(scored)]),
         }
         key = f"{suite}-{group}-{digest_of(recipe)[:8]}"
         packs = tuple(entry["pack"] for entry in sets.values())
