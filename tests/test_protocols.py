@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, write_pack
+from vlrepro.evaluation.adamw_probe import AdamWProtocol, adamw_probe
 from vlrepro.evaluation.features import extract, load_backbone
 from vlrepro.evaluation.few_shot import FewShotProtocol, draw_episodes, few_shot
 from vlrepro.evaluation.linear import LabelledFeatures, LinearProtocol, linear_probe
@@ -21,6 +22,7 @@ from vlrepro.models.backbones import build_backbone
 PROTOCOLS = {
     "linear": {"kind": "linear"},
     "linear_lgssl": {"kind": "linear", "penalty": "frobenius", "search": "bisection"},
+    "adamw": {"kind": "adamw", "epochs": 4, "learning_rate": 0.1},
     "few": {"kind": "few_shot", "ways": 2, "shots": 3, "queries": 2, "episodes": 30},
 }
 
@@ -47,6 +49,23 @@ def test_linear_scores_are_those_of_the_probe(data, metric):
     assert scored["cost"] == result.cost
     assert scored["converged"] is True
     assert sum(scored["examples"]) / 50 == pytest.approx(scored["accuracy"])
+    assert scored["labels"] == data.labels["test"].tolist()
+    assert scored["chance"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mean_per_class"])
+def test_adamw_scores_are_those_of_a_probe_on_all_but_the_test_pictures(data, metric):
+    data, features = data
+    scored = SCORERS["adamw"]("toy", data, features, {"epochs": 6, "seed": 3}, metric)
+    rows = torch.cat([data.positions["train"], data.positions["val"]])
+    labels = torch.cat([data.labels["train"], data.labels["val"]])
+    train = LabelledFeatures(features[rows], labels)
+    test = LabelledFeatures(features[data.positions["test"]], data.labels["test"])
+    result = adamw_probe(train, test, 3, AdamWProtocol(epochs=6, seed=3))
+    assert len(labels) == 110
+    assert scored["score"] == scored[metric] == getattr(result, metric)
+    assert scored["accuracy"] != scored["mean_per_class"]
+    assert scored["examples"] == result.correct.int().tolist()
     assert scored["labels"] == data.labels["test"].tolist()
     assert scored["chance"] == pytest.approx(1 / 3)
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 from conftest import shape_pictures
 from PIL import Image
+from revision_outputs import OUTPUTS as OTHERS
 from safetensors.torch import load_file
 
 from vlrepro.captions.captioner import generate, load_captioner
@@ -295,6 +296,7 @@ OUTPUTS = {
     "saliency.evaluation": saliency_evaluation,
     "saliency.priors": saliency_priors,
     "saliency.packaged": partial(saliency, *(name for name in CLASSES if "eigen" not in name)),  # its sign is LAPACK's
+    **OTHERS,
 }
 
 

@@ -10,8 +10,9 @@ import yaml
 
 from vlrepro.config import load_config
 from vlrepro.errors import UserError
-from vlrepro.plan import make_plan
+from vlrepro.plan import make_plan, model
 from vlrepro.plan.model import Plan
+from vlrepro.revisions import revision_of
 from vlrepro.tables.study import PaperTable, Study, load_study
 
 ROOT = Path(__file__).parents[1]
@@ -80,9 +81,8 @@ def test_a_revision_of_a_method_decides_the_evaluations_that_use_it(
 ) -> None:
     values["tables"] = ["table3", "saliency_packaged"]
     before = ids(values)
-    real = make_plan.__globals__["revision_of"]
     revised = {"saliency.agf": 99}
-    monkeypatch.setitem(make_plan.__globals__, "revision_of", lambda module: revised.get(module) or real(module))
+    monkeypatch.setattr(model, "revision_of", lambda module: revised.get(module) or revision_of(module))
     kept = before & ids(values)
     assert {key.split("-")[0] for key in kept} == {"packaged", "packaged_shuffled"}  # they have no AGF
 

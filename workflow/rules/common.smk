@@ -9,6 +9,7 @@ import yaml
 from vlrepro.config import load_config
 from vlrepro.errors import UserError
 from vlrepro.plan import make_plan
+from vlrepro.plan.jobs import evaluation_jobs, training_jobs
 from vlrepro.tables.study import load_study
 
 try:
@@ -35,7 +36,7 @@ TABLE_FILES = [
 
 
 wildcard_constraints:
-    kind="packs|checkpoints|captions|scores|embeddings|pairs|runs|evaluations",
+    kind="packs|checkpoints|captions|scores|embeddings|pairs|prompts|rankings|runs|evaluations",
     name=r"[a-z0-9_.-]+",
     pack=r"[a-z0-9_]+-[0-9a-f]{8}",
     checkpoint=r"[a-z0-9_]+-[0-9a-f]{8}",
@@ -43,6 +44,8 @@ wildcard_constraints:
     scores=r"[a-z0-9_]+-[0-9a-f]{8}",
     embeddings=r"[a-z0-9_]+-[0-9a-f]{8}",
     pairs=r"[a-z0-9_]+-[0-9a-f]{8}",
+    prompts=r"[a-z0-9_]+-[0-9a-f]{8}",
+    ranking=r"[a-z0-9_]+-[0-9a-f]{8}",
     run=r"[a-z0-9_]+-seed[0-9]+-[0-9a-f]{8}",
     evaluation=r"[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{8}",
     study="|".join(STUDIES),
@@ -97,9 +100,9 @@ def mined(wildcards):
     return {name: ancient(path) for name, path in files.items()}
 
 
-def training_data(wildcards):
+def training_data(key):
     """What a run trains on: a pack's index, and the pairs and embedded captions that its recipe asks for."""
-    run = PLAN.runs[wildcards.run]
+    run = PLAN.runs[key]
     files = {"index": index_of(run.pack)}
     files |= {"pairs": f"results/pairs/{run.pairs}.parquet"} if run.pairs else {}
     if run.texts:
@@ -113,6 +116,27 @@ def training_data(wildcards):
 def set_indexes(evaluation):
     """The indexes of an evaluation's packs."""
     return [f"results/data/{pack}/index.parquet" for pack in PLAN.evaluations[evaluation].packs]
+
+
+def naming_files(evaluation):
+    """The embedded prompts and the rankings that a zero-shot evaluation needs."""
+    planned = PLAN.evaluations[evaluation]
+    prompts = [f"results/prompts/{name}.safetensors" for name in planned.prompts]
+    return prompts + [f"results/rankings/{name}.parquet" for name in planned.rankings]
+
+
+def run_files(runs):
+    """Recipes and models of runs, as the inputs of a rule."""
+    return {
+        "recipes": [ancient(f"results/recipes/runs/{run}.json") for run in runs],
+        "models": [ancient(f"results/runs/{run}/model.safetensors") for run in runs],
+    }
+
+
+def evaluations_by(zero_shot):
+    """A pattern of the ids of the evaluations that classify by names, or of the others that score features."""
+    found = [key for key, entry in PLAN.evaluations.items() if not entry.saliency and entry.zero_shot == zero_shot]
+    return "|".join(found) or "none"
 
 
 def metrics_of(table):

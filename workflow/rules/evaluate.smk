@@ -1,12 +1,11 @@
 # A run's frozen features of a group of sets and the protocols that score them, in one job: features cost less to make
-# again for another suite than to keep.
+# again for another suite than to keep. Small runs may share a job (`resources.runs_per_evaluation`), and its pictures.
 
 
 rule evaluate_run:
     input:
-        recipe=ancient("results/recipes/runs/{run}.json"),
+        unpack(lambda wildcards: run_files([wildcards.run])),
         evaluation=ancient("results/recipes/evaluations/{evaluation}.json"),
-        model=ancient("results/runs/{run}/model.safetensors"),
         indexes=ancient(lambda wildcards: set_indexes(wildcards.evaluation)),
     output:
         "results/metrics/{run}/{evaluation}.json",
@@ -14,6 +13,8 @@ rule evaluate_run:
         "logs/evaluate_run/{run}/{evaluation}.log",
     benchmark:
         "results/benchmarks/evaluate_run/{run}/{evaluation}.tsv"
+    wildcard_constraints:
+        evaluation=evaluations_by(zero_shot=False),
     conda:
         "../../envs/train.yaml"
     threads: CONFIG.evaluation.threads
@@ -22,5 +23,116 @@ rule evaluate_run:
         runtime=RESOURCES.evaluate_minutes,
         gpu=RESOURCES.train_gpus,
     shell:
-        "python workflow/scripts/evaluate.py --run {wildcards.run} --recipe {input.recipe} --model {input.model}"
-        " --evaluation {input.evaluation} --output {output} 2>&1 | tee {log}"
+        "python workflow/scripts/evaluate.py --runs {wildcards.run} --recipes {input.recipes} --models {input.models}"
+        " --evaluation {input.evaluation} --outputs {output} 2>&1 | tee {log}"
+
+
+# Classes by their names: prompts are embedded once for all runs that read captions by the same encoder.
+rule embed_prompts:
+    input:
+        recipe=ancient("results/recipes/prompts/{prompts}.json"),
+        index=ancient(lambda wildcards: index_of(PLAN.prompts[wildcards.prompts]["names"])),
+    output:
+        "results/prompts/{prompts}.safetensors",
+    log:
+        "logs/embed_prompts/{prompts}.log",
+    benchmark:
+        "results/benchmarks/embed_prompts/{prompts}.tsv"
+    priority: 1
+    conda:
+        "../../envs/train.yaml"
+    threads: CONFIG.training.threads
+    resources:
+        mem_mb=RESOURCES.train_memory_mb,
+        runtime=RESOURCES.train_minutes,
+        gpu=RESOURCES.train_gpus,
+    shell:
+        "python workflow/scripts/embed_prompts.py --recipe {input.recipe} --index {input.index} --output {output}"
+        " 2>&1 | tee {log}"
+
+
+# How hard each picture is for a model that is not under test, which chooses the pictures of a set.
+rule rank_pictures:
+    input:
+        recipe=ancient("results/recipes/rankings/{ranking}.json"),
+        index=ancient(lambda wildcards: index_of(PLAN.rankings[wildcards.ranking]["pictures"])),
+        names=ancient(lambda wildcards: index_of(PLAN.rankings[wildcards.ranking]["names"])),
+        model=ancient(lambda wildcards: checkpoint_of(PLAN.rankings[wildcards.ranking])),
+    output:
+        "results/rankings/{ranking}.parquet",
+    log:
+        "logs/rank_pictures/{ranking}.log",
+    benchmark:
+        "results/benchmarks/rank_pictures/{ranking}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: CONFIG.training.threads
+    resources:
+        mem_mb=RESOURCES.train_memory_mb,
+        runtime=RESOURCES.train_minutes,
+        gpu=RESOURCES.train_gpus,
+    params:
+        model=lambda wildcards, input: input.model or PLAN.rankings[wildcards.ranking]["model"],
+    shell:
+        "python workflow/scripts/rank_pictures.py --recipe {input.recipe} --index {input.index} --names {input.names}"
+        " --model {params.model:q} --output {output} 2>&1 | tee {log}"
+
+
+rule zero_shot:
+    input:
+        unpack(lambda wildcards: run_files([wildcards.run])),
+        evaluation=ancient("results/recipes/evaluations/{evaluation}.json"),
+        indexes=ancient(lambda wildcards: set_indexes(wildcards.evaluation)),
+        named=ancient(lambda wildcards: naming_files(wildcards.evaluation)),
+    output:
+        "results/metrics/{run}/{evaluation}.json",
+    log:
+        "logs/zero_shot/{run}/{evaluation}.log",
+    benchmark:
+        "results/benchmarks/evaluate_run/{run}/{evaluation}.tsv"
+    wildcard_constraints:
+        evaluation=evaluations_by(zero_shot=True),
+    conda:
+        "../../envs/train.yaml"
+    threads: CONFIG.evaluation.threads
+    resources:
+        mem_mb=RESOURCES.evaluate_memory_mb,
+        runtime=RESOURCES.evaluate_minutes,
+        gpu=RESOURCES.train_gpus,
+    shell:
+        "python workflow/scripts/zero_shot.py --runs {wildcards.run} --recipes {input.recipes} --models {input.models}"
+        " --evaluation {input.evaluation} --outputs {output} 2>&1 | tee {log}"
+
+
+for script, alone, zero_shot in (("evaluate", "evaluate_run", False), ("zero_shot", "zero_shot", True)):
+    for job, (evaluation, runs) in evaluation_jobs(PLAN, RESOURCES.runs_per_evaluation, zero_shot).items():
+
+        rule:
+            name:
+                f"{script}_{job}"
+            input:
+                **run_files(runs),
+                evaluation=ancient(f"results/recipes/evaluations/{evaluation}.json"),
+                indexes=ancient(set_indexes(evaluation)),
+                named=ancient(naming_files(evaluation)),
+            output:
+                [f"results/metrics/{run}/{evaluation}.json" for run in runs],
+            log:
+                f"logs/{script}/{job}.log",
+            benchmark:
+                f"results/benchmarks/evaluate_run/{job}/{evaluation}.tsv"
+            conda:
+                "../../envs/train.yaml"
+            threads: CONFIG.evaluation.threads
+            resources:
+                mem_mb=RESOURCES.evaluate_memory_mb,
+                runtime=RESOURCES.evaluate_minutes,
+                gpu=RESOURCES.train_gpus,
+            params:
+                script=script,
+                runs=runs,
+            shell:
+                "python workflow/scripts/{params.script}.py --runs {params.runs} --recipes {input.recipes}"
+                " --models {input.models} --evaluation {input.evaluation} --outputs {output} 2>&1 | tee {log}"
+
+        workflow.ruleorder(f"{script}_{job}", alone)

@@ -1,9 +1,9 @@
-# Pre-training: one job a run (a recipe and a seed).
+# Pre-training: one job a run (a recipe and a seed), or several small runs that read the same data.
 
 
 rule train_model:
     input:
-        unpack(training_data),
+        unpack(lambda wildcards: training_data(wildcards.run)),
         recipe=ancient("results/recipes/runs/{run}.json"),
     output:
         model="results/runs/{run}/model.safetensors",
@@ -27,3 +27,37 @@ rule train_model:
     shell:
         "python workflow/scripts/train.py --recipe {input.recipe} {params.files}"
         " --state {params.state} --checkpoint-seconds {params.seconds} --model {output.model} 2>&1 | tee {log}"
+
+
+# `resources.runs_per_training` runs in one process: what they load is loaded once, and each trains as if it were alone.
+for job, runs in training_jobs(PLAN, RESOURCES.runs_per_training).items():
+
+    rule:
+        name:
+            f"train_{job}"
+        input:
+            **training_data(runs[0]),
+            recipes=[ancient(f"results/recipes/runs/{run}.json") for run in runs],
+        output:
+            models=[f"results/runs/{run}/model.safetensors" for run in runs],
+            histories=[f"results/runs/{run}/history.jsonl" for run in runs],
+        log:
+            f"logs/train_models/{job}.log",
+        conda:
+            "../../envs/train.yaml"
+        threads: CONFIG.training.threads
+        resources:
+            mem_mb=RESOURCES.train_memory_mb,
+            runtime=RESOURCES.train_minutes,
+            gpu=RESOURCES.train_gpus,
+        params:
+            states=[f"results/state/{run}" for run in runs],
+            benchmarks=[f"results/benchmarks/train_model/{run}.tsv" for run in runs],
+            files=" ".join(f"--{name} {path}" for name, path in training_data(runs[0]).items()),
+            seconds=lambda wildcards, input: RESOURCES.checkpoint_seconds,
+        shell:
+            "python workflow/scripts/train.py --recipe {input.recipes} {params.files} --state {params.states}"
+            " --benchmark {params.benchmarks} --checkpoint-seconds {params.seconds} --model {output.models}"
+            " 2>&1 | tee {log}"
+
+    workflow.ruleorder(f"train_{job}", "train_model")

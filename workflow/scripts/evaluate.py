@@ -1,4 +1,4 @@
-"""Score a run's frozen features on every set of a group under every protocol of a suite; write one metrics file."""
+"""Score runs' frozen features on every set of a group under every protocol of a suite; write a metrics file a run."""
 
 import argparse
 import time
@@ -6,80 +6,85 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vlrepro import __version__
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import INDEX, Pack
 from vlrepro.errors import run_command
 from vlrepro.evaluation.features import extract, load_backbone, size_of
+from vlrepro.evaluation.joint import load_joint, picture_features
 from vlrepro.evaluation.protocols import SCORERS
+from vlrepro.evaluation.results import about, metrics, without_scores
 from vlrepro.evaluation.sets import EvaluationSet, evaluation_set
-from vlrepro.files import digest_of, read_json, write_json
+from vlrepro.files import read_json, write_json
 from vlrepro.randomness import fix_kernels
+from vlrepro.training.outcome import failure_of
 
-Loaded = dict[str, tuple[EvaluationSet, Tensor]]
+Loaded = dict[str, tuple[EvaluationSet, Pictures]]
+Features = Mapping[str, Mapping[str, Tensor]]
+"""Kind of features ("trunk", "projected") -> set -> (n, d)."""
 
 
 def main() -> None:
-    """Parse the arguments, extract, score, write."""
+    """Parse the arguments; for each run extract, score, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", required=True, help="the run's id")
-    parser.add_argument("--recipe", required=True, help="the run's recipe")
-    parser.add_argument("--model", required=True, help="the run's weights")
+    parser.add_argument("--runs", nargs="+", required=True, help="the runs' ids")
+    parser.add_argument("--recipes", nargs="+", required=True, help="the runs' recipes")
+    parser.add_argument("--models", nargs="+", required=True, help="the runs' weights")
     parser.add_argument("--evaluation", required=True, help="the evaluation's recipe: which sets and protocols")
     parser.add_argument("--data", default="results/data", help="folder of the packs")
-    parser.add_argument("--output", required=True)
+    parser.add_argument("--outputs", nargs="+", required=True)
     arguments = parser.parse_args()
-    recipe, evaluation = read_json(arguments.recipe), read_json(arguments.evaluation)
+    evaluation = read_json(arguments.evaluation)
     fix_kernels(evaluation["threads"])
-    model = load_backbone(recipe, arguments.model)
-    start = time.monotonic()
     loaded = {
-        name: _load(name, model, Path(arguments.data) / entry["pack"], evaluation)
+        name: _load(Path(arguments.data) / entry["pack"], evaluation) for name, entry in evaluation["sets"].items()
+    }
+    jobs = zip(arguments.runs, arguments.recipes, arguments.models, arguments.outputs, strict=True)
+    for run, recipe, model, output in jobs:
+        write_json(output, evaluated(run, read_json(recipe), model, evaluation, loaded), indent=None)
+        print(f"{run}: {output}", flush=True)
+
+
+def _load(folder: Path, evaluation: Mapping[str, Any]) -> tuple[EvaluationSet, Pictures]:
+    """A set's labels and splits, and its pictures: decoded once for all runs where they fit in memory."""
+    pack = Pack(folder)
+    pictures = Pictures(pack, evaluation["pictures"]["canvas"], threads=evaluation["threads"])
+    return evaluation_set(pack.rows, folder / INDEX), pictures
+
+
+def evaluated(
+    run: str, recipe: Mapping[str, Any], model: str, evaluation: Mapping[str, Any], loaded: Loaded
+) -> dict[str, Any]:
+    """The metrics of one run."""
+    backbone = load_backbone(recipe, model)
+    sets = {
+        name: about(entry["metric"], len(loaded[name][0].classes), len(loaded[name][0].labels["test"]))
         for name, entry in evaluation["sets"].items()
     }
-    metrics = {
-        "run": arguments.run,
-        "recipe": digest_of(recipe),
-        "evaluation": digest_of(evaluation),
-        "backbone": size_of(model),
-        "feature_seconds": round(time.monotonic() - start, 2),
-        "protocols": {
-            name: _score(name, protocol, evaluation["sets"], loaded)
-            for name, protocol in evaluation["protocols"].items()
-        },
-        "versions": {"vlrepro": __version__, "torch": torch.__version__, "numpy": numpy.__version__},
-    }
-    write_json(arguments.output, metrics, indent=None)
-
-
-def _load(name: str, model: nn.Module, folder: Path, evaluation: Mapping[str, Any]) -> tuple[EvaluationSet, Tensor]:
-    """A set's labels and splits with its features (n, d), row by row of the pack's index."""
-    pack, settings = Pack(folder), evaluation["pictures"]
-    # Every picture is read once: nothing to keep.
-    pictures = Pictures(pack, settings["canvas"], cache_bytes=0, threads=evaluation["threads"])
-    features = extract(model, pictures, settings)
-    print(f"{name}: features {tuple(features.shape)}", flush=True)
-    return evaluation_set(pack.rows, folder / INDEX), features
+    if failure := failure_of(model):
+        scored = without_scores(evaluation["protocols"], sets)
+        return metrics(run, recipe, evaluation, size_of(backbone), failed=failure, protocols=scored)
+    start = time.monotonic()
+    features = {"trunk": {name: extract(backbone, entry[1], evaluation["pictures"]) for name, entry in loaded.items()}}
+    if any(entry.get("features") == "projected" for entry in evaluation["protocols"].values()):
+        joint = load_joint(recipe, model)
+        features["projected"] = {name: picture_features(joint, rows) for name, rows in features["trunk"].items()}
+    seconds = round(time.monotonic() - start, 2)
+    scored = {name: _score(name, entry, sets, loaded, features) for name, entry in evaluation["protocols"].items()}
+    return metrics(run, recipe, evaluation, size_of(backbone), feature_seconds=seconds, protocols=scored)
 
 
 def _score(
-    name: str, protocol: Mapping[str, Any], sets: Mapping[str, Mapping[str, str]], loaded: Loaded
+    name: str, protocol: Mapping[str, Any], sets: Mapping[str, Mapping[str, Any]], loaded: Loaded, features: Features
 ) -> dict[str, Any]:
     """One protocol on every set, with the seconds it took."""
     start = time.monotonic()
-    options = {key: value for key, value in protocol.items() if key != "kind"}
-    scored = {}
-    for key, entry in sets.items():
-        data, features = loaded[key]
-        scored[key] = SCORERS[protocol["kind"]](key, data, features, options, entry["metric"]) | {
-            "metric": entry["metric"],
-            "classes": len(data.classes),
-            "test_pictures": len(data.labels["test"]),
-        }
+    options = {key: value for key, value in protocol.items() if key not in ("kind", "features")}
+    rows = features[protocol.get("features", "trunk")]
+    scorer, scored = SCORERS[protocol["kind"]], {}
+    for key, what in sets.items():
+        scored[key] = scorer(key, loaded[key][0], rows[key], options, what["metric"]) | what
         print(f"{name}: {key}: {scored[key]['score']:.4f}", flush=True)
     return {"kind": protocol["kind"], "seconds": round(time.monotonic() - start, 2), "sets": scored}
 

@@ -1,10 +1,11 @@
 """Train one run, or several that see the same batches; resume where an interrupted training stopped."""
 
 import argparse
+from datetime import timedelta
 from pathlib import Path
 
 from vlrepro.errors import run_command
-from vlrepro.files import read_json
+from vlrepro.files import read_json, write_text
 from vlrepro.training.loop import Files, Job, train_together
 
 
@@ -19,6 +20,9 @@ def main() -> None:
     parser.add_argument("--state", required=True, nargs="+", help="folder of the training state, of each run")
     parser.add_argument("--checkpoint-seconds", type=float, default=60)
     parser.add_argument(
+        "--benchmark", nargs="+", help="files for the seconds of each run's own steps, where Snakemake cannot tell"
+    )
+    parser.add_argument(
         "--model", required=True, nargs="+", help="the weights to write, of each run; history.jsonl goes beside them"
     )
     arguments = parser.parse_args()
@@ -30,7 +34,9 @@ def main() -> None:
         for recipe, state, output in zip(arguments.recipe, arguments.state, outputs, strict=True)
     ]
     files = Files(Path(arguments.index).parent, arguments.pairs, arguments.texts, arguments.captions)
-    train_together(jobs, files, arguments.checkpoint_seconds)
+    seconds = train_together(jobs, files, arguments.checkpoint_seconds)
+    for path, spent in zip(arguments.benchmark or (), seconds, strict=False):
+        write_text(path, f"s\th:m:s\tmax_rss\n{spent:.2f}\t{timedelta(seconds=round(spent))}\tNA\n")
 
 
 run_command(main)

@@ -48,6 +48,20 @@ def score(scorer: Checkpoint, pictures: Sequence[torch.Tensor], captions: Sequen
     return (image * text).sum(1).tolist()
 
 
+@torch.inference_mode()
+def embed_texts(scorer: Checkpoint, texts: Sequence[str]) -> torch.Tensor:
+    """Embeddings (n, d) float32 of texts in the space shared with pictures, of any length; long texts are cut."""
+    inputs = scorer.processor(
+        text=list(texts),
+        return_tensors="pt",
+        padding=True,
+        truncation=True,
+        max_length=_longest(scorer.model.config),
+    ).to(scorer.device)
+    features = scorer.model.get_text_features(**inputs)
+    return getattr(features, "pooler_output", features).float().cpu()  # transformers 5 wraps what 4 returned
+
+
 def _longest(config: PreTrainedConfig) -> int:
     return int(config.text_config.max_position_embeddings)
 

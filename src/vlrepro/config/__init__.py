@@ -35,8 +35,13 @@ class LimitConfig(Strict):
 
 
 class ResourceConfig(Strict):
-    """What does not change results: memory and minutes that jobs ask for, GPUs, seconds between checkpoints."""
+    """What does not change results: memory and minutes that jobs ask for, GPUs, seconds between checkpoints.
 
+    `runs_per_training` and `runs_per_evaluation`: how many runs that read the same data one job may train or score.
+    """
+
+    runs_per_training: Positive = 1
+    runs_per_evaluation: Positive = 1
     train_memory_mb: Positive
     train_minutes: Positive
     train_gpus: int = Field(0, ge=0)
@@ -92,6 +97,13 @@ class Config(Strict):
         yield "training.backbone", self.training.backbone, "backbones"
         for name in self.evaluation.sets:
             yield "evaluation.sets", name, "sets"
+        for key, protocol in self.evaluation.protocols.items():
+            for name in protocol.sets or ():
+                yield f"evaluation.protocols.{key}.sets", name, "sets"
+            yield f"evaluation.protocols.{key}.encoder", getattr(protocol, "encoder", None), "encoders"
+        for key, entry in self.sets.items():
+            if entry.hardest:
+                yield f"sets.{key}.hardest.scorer", entry.hardest.scorer, "scorers"
         for key, protocol in self.evaluation.saliency.items():
             if protocol:
                 yield f"evaluation.saliency.{key}.set", protocol.set, "sets"
@@ -125,7 +137,7 @@ _REFERENCES = {
     },
     "encoders": {"scorer": "scorers"},
     "pairs": {"captions": "captions", "encoder": "encoders"},
-    "sets": {"pack": "packs"},
+    "sets": {"pack": "packs", "names": "packs"},
     "recipes": {
         "pairs": "pairs",
         "texts": "captions",

@@ -9,21 +9,56 @@ from pydantic import Field, model_validator
 from vlrepro.config.base import Positive, Slug, Strict
 
 
+class HardestConfig(Strict):
+    """The `share` of a pack's pictures that a model of its own, `scorer`, finds hardest to name."""
+
+    scorer: Slug
+    share: float = Field(gt=0, le=1)
+
+
+class CorruptionConfig(Strict):
+    """Corrupted pictures: see `vlrepro.data.corruptions`."""
+
+    seed: int = 0
+    severity: int = Field(3, ge=1, le=5)
+
+
 class SetConfig(Strict):
-    """An evaluation set: a pack with labels and splits."""
+    """An evaluation set: a pack with labels and, for probes, splits.
+
+    What follows `group` is for zero-shot classification: `classes` are labels or concepts, named as in the pack
+    `names` (where its first picture of a class is captioned so), of which `repeated_names` may be double. `among`:
+    a picture is told apart from all of these classes, or from those that the set's pictures show. Pictures are those
+    of `splits`, and all of a pack without splits.
+    """
 
     title: str
     pack: Slug
     metric: Literal["accuracy", "mean_per_class"] = "accuracy"
     shows: str
     group: Slug = "main"
+    classes: Literal["label", "concept"] = "label"
+    names: Slug | None = None
+    repeated_names: int = Field(0, ge=0)
+    among: Literal["all", "own"] = "all"
+    hardest: HardestConfig | None = None
+    corrupted: CorruptionConfig | None = None
+    splits: tuple[Literal["train", "val", "test"], ...] = ("test",)
 
 
-class LinearConfig(Strict):
-    """A linear probe; `suite` is the job that scores it, together with the suite's other protocols."""
+class _Protocol(Strict):
+    """`suite` is the job that scores a protocol, together with the suite's others; `sets` those of `evaluation.sets`
+    unless they are given; all protocols of a suite have the same."""
+
+    suite: Slug = "main"
+    sets: tuple[Slug, ...] | None = Field(None, min_length=1)
+
+
+class LinearConfig(_Protocol):
+    """A linear probe, on the backbone's features or as they are projected into the space shared with captions."""
 
     kind: Literal["linear"]
-    suite: Slug = "main"
+    features: Literal["trunk", "projected"] = "trunk"
     penalty: Literal["squared", "frobenius"] = "squared"
     search: Literal["window", "bisection", "grid"] = "window"
     max_iterations: Positive = 200
@@ -31,11 +66,22 @@ class LinearConfig(Strict):
     tolerance: float = Field(1e-6, gt=0)
 
 
-class FewShotConfig(Strict):
-    """Few-shot classification by class means; `suite` as in `LinearConfig`."""
+class AdamWConfig(_Protocol):
+    """CyCLIP's linear probe, trained for a fixed time (`vlrepro.evaluation.adamw_probe`)."""
+
+    kind: Literal["adamw"]
+    features: Literal["trunk", "projected"] = "projected"
+    epochs: Positive = 32
+    batch_size: Positive = 128
+    learning_rate: float = Field(0.005, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    seed: int = 0
+
+
+class FewShotConfig(_Protocol):
+    """Few-shot classification by class means."""
 
     kind: Literal["few_shot"]
-    suite: Slug = "main"
     ways: int = Field(5, ge=2)
     shots: Positive = 5
     queries: Positive = 6
@@ -46,7 +92,19 @@ class FewShotConfig(Strict):
     normalise: bool = True
 
 
-ProtocolConfig = Annotated[LinearConfig | FewShotConfig, Field(discriminator="kind")]
+class ZeroShotConfig(_Protocol):
+    """Zero-shot classification, right where the true class is among the `top` nearest.
+
+    `templates` are those of `vlrepro.evaluation.templates`; `encoder` is the text encoder of the runs that are scored.
+    """
+
+    kind: Literal["zero_shot"]
+    top: Positive = 1
+    templates: Literal["imagenet_80", "imagenet_7", "photo", "name"] = "imagenet_80"
+    encoder: Slug
+
+
+ProtocolConfig = Annotated[LinearConfig | AdamWConfig | FewShotConfig | ZeroShotConfig, Field(discriminator="kind")]
 
 
 class SaliencyConfig(Strict):
@@ -84,3 +142,24 @@ class EvaluationConfig(Strict):
     threads: Positive
     protocols: dict[Slug, ProtocolConfig] = Field(min_length=1)
     saliency: dict[Slug, SaliencyConfig | None] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _suites_are_of_a_piece(self) -> EvaluationConfig:
+        for name, protocol in self.protocols.items():
+            for other, another in self.protocols.items():
+                if protocol.suite == another.suite and self.sets_of(name) != self.sets_of(other):
+                    raise ValueError(f"protocols {name!r} and {other!r} share suite {protocol.suite!r} but not sets")
+                zero_shot = [entry.kind == "zero_shot" for entry in (protocol, another)]
+                if protocol.suite == another.suite and zero_shot[0] != zero_shot[1]:
+                    raise ValueError(
+                        f"protocols {name!r} and {other!r} share suite {protocol.suite!r}: zero-shot needs its own"
+                    )
+        return self
+
+    def sets_of(self, protocol: str) -> tuple[Slug, ...]:
+        """The sets that a protocol scores."""
+        return self.protocols[protocol].sets or self.sets
+
+    def sets_of_suite(self, suite: str) -> tuple[Slug, ...]:
+        """The sets that a suite's protocols score. Raises `StopIteration` where there is no such suite."""
+        return self.sets_of(next(name for name, entry in self.protocols.items() if entry.suite == suite))

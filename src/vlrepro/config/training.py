@@ -78,6 +78,14 @@ class TrainingConfig(Strict):
     optimiser: OptimiserConfig
 
 
+class LabelNoiseConfig(Strict):
+    """Stochastic label augmentation of the framework `clip_label_noise`: see `draw` there for what each value does."""
+
+    strategy: Literal["reselection", "permutation", "secondary", "secondary_blend"]
+    rate: float = Field(gt=0, lt=1)
+    columns: Literal["shared", "inverse", "independent", "clean"] = "shared"
+
+
 class RecipeConfig(Strict):
     """One trained model: a framework and where it departs from `training`.
 
@@ -89,6 +97,7 @@ class RecipeConfig(Strict):
 
     framework: str
     options: dict[str, Any] = Field(default_factory=dict)
+    label_noise: LabelNoiseConfig | None = None
     augmentation: Slug | tuple[Slug, ...]
     pairs: Slug | None = None
     texts: Slug | None = None
@@ -106,6 +115,12 @@ class RecipeConfig(Strict):
     def _texts_are_encoded(self) -> RecipeConfig:
         if (self.texts is None) != (self.text_encoder is None):
             raise ValueError("texts and text_encoder go together")
+        return self
+
+    @model_validator(mode="after")
+    def _noise_has_its_framework(self) -> RecipeConfig:
+        if (self.label_noise is not None) != (self.framework == "clip_label_noise"):
+            raise ValueError("framework clip_label_noise and label_noise go together")
         return self
 
     def passes(self) -> dict[str, Any]:

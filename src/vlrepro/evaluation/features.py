@@ -16,25 +16,46 @@ from vlrepro.errors import UserError
 from vlrepro.models.backbones import build_backbone
 
 REVISION = 1
+JOINT = "joint/"  # before the names of a framework's weights outside its backbone
 
 
 def load_backbone(recipe: Mapping[str, Any], weights: str | Path) -> nn.Module:
     """The recipe's backbone with the trained `weights`, in inference mode.
 
-    Every key must match: a backbone that stays partly random would be scored without a word.
+    Weights of the joint space with captions (`JOINT`) are left aside. Every other key must match: a backbone that stays
+    partly random would be scored without a word.
     Raises `UserError` where the file is unreadable or its keys are others.
     """
+    stored = {name: tensor for name, tensor in read_weights(weights).items() if not name.startswith(JOINT)}
+    return load_into(fresh_backbone(recipe), stored, weights).eval()
+
+
+def fresh_backbone(recipe: Mapping[str, Any]) -> nn.Module:
+    """The recipe's backbone with random weights."""
     options = dict(recipe["backbone"])
-    model = build_backbone(options.pop("name"), **options)
+    return build_backbone(options.pop("name"), **options)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """A run's weights by name. Raises `UserError` where the file is unreadable."""
     try:
-        named = load_file(weights)
-        model.load_state_dict({name: value for name, value in named.items() if not name.startswith("joint/")})
-    except Exception as error:  # safetensors raises its own type, torch a RuntimeError
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{weights}: not the weights of this recipe ({reason}): delete the run and train again"
-        ) from error
-    return model.eval()
+        return load_file(path)
+    except Exception as error:  # safetensors raises its own type
+        raise _other_weights(path, error) from error
+
+
+def load_into(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> nn.Module:
+    """`model` with all of the `weights` that were read from `path`; raises `UserError` where names or shapes differ."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise _other_weights(path, error) from error
+    return model
+
+
+def _other_weights(path: str | Path, error: Exception) -> UserError:
+    reason = str(error).splitlines()[0]
+    return UserError(f"{path}: not the weights of this recipe ({reason}): delete the run and train again")
 
 
 def size_of(model: nn.Module) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
 from vlrepro.files import file_digest
+
+if TYPE_CHECKING:
+    from vlrepro.captions.checkpoints import Checkpoint
 
 REVISION = 1
 
@@ -72,11 +75,15 @@ def embed_pictures(pack: Pack, location: str | Path, revision: str | None = None
         UserError: the checkpoint cannot be loaded; or a picture does not decode or has no finite embedding of positive
             length (named by its key).
     """
-    import torch
-
     from vlrepro.captions.scorer import load_scorer  # seconds to import, and sentences do not need it
 
-    scorer = load_scorer(location, revision)
+    return embed_pictures_by(load_scorer(location, revision), pack, batch_size)
+
+
+def embed_pictures_by(scorer: Checkpoint, pack: Pack, batch_size: int = 256) -> np.ndarray:
+    """As `embed_pictures`, by a scorer that is loaded."""
+    import torch
+
     pictures = Pictures(pack, scorer.canvas, cache_bytes=0, threads=torch.get_num_threads())
     parts = []
     for start in range(0, len(pack), batch_size):

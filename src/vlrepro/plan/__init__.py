@@ -13,8 +13,9 @@ from vlrepro.config import Config, RecipeConfig
 from vlrepro.errors import UserError
 from vlrepro.files import digest_of
 from vlrepro.plan.data import DataPlanner
-from vlrepro.plan.model import Evaluation, Plan, Recipe, Run, TablePlan
-from vlrepro.revisions import constant_of, revision_of
+from vlrepro.plan.evaluations import EvaluationPlanner
+from vlrepro.plan.model import Evaluation, Plan, Recipe, Run, TablePlan, revisions
+from vlrepro.revisions import constant_of
 from vlrepro.tables.saliency_columns import BRIEF, MAPS
 from vlrepro.tables.study import PaperTable, Study
 
@@ -46,15 +47,16 @@ class _Planner:
         self.config = config
         self.plan = plan
         self.data = DataPlanner(config, plan)
+        self.evaluations = EvaluationPlanner(config, plan, self.data)
 
     def table(self, study: Study, table: PaperTable) -> None:
         if table.saliency:
             self.saliency_table(study, table)
             return
-        groups = dict.fromkeys(self.config.sets[name].group for name in self.config.evaluation.sets)
-        suites = dict.fromkeys(self.suite(protocol) for protocol in table.evaluations)
-        evaluations = tuple(self.evaluation(suite, group) for suite in suites for group in groups)
+        suites = dict.fromkeys(self.evaluations.suite(protocol) for protocol in table.evaluations)
+        evaluations = tuple(key for suite in suites for key in self.evaluations.of_suite(suite))
         runs = self.runs(row.recipe for row in table.rows)
+        self._check_encoders(table.name, runs, evaluations)
         self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(study.slug, table.name, runs, evaluations)
 
     def saliency_table(self, study: Study, table: PaperTable) -> None:
@@ -71,10 +73,10 @@ class _Planner:
         where, there = ("methods", protocol.methods) if brief else ("every_score", protocol.every_score)
         if unknown := [method for method in table.saliency.maps if method not in there]:
             raise UserError(f"evaluation.saliency.{name}.{where}: {unknown[0]!r} is a column of {table.name}: add it")
-        trained = self.saliency_evaluation(name, "trained")
+        trained = self.evaluations.saliency(name, "trained")
         runs = self.runs(row.recipe for row in table.rows if not row.probe)
         controls = [
-            (run, self.saliency_evaluation(name, row.probe))
+            (run, self.evaluations.saliency(name, row.probe))
             for row in table.rows
             if row.probe
             for run in self.runs([row.recipe])
@@ -96,10 +98,17 @@ class _Planner:
         run_here = [name for name in wanted if self.config.recipes.get(name, False) is not None]
         return tuple(self.run(name, seed) for name in run_here for seed in self.config.seeds)
 
-    def suite(self, protocol: str) -> str:
-        if protocol not in self.config.evaluation.protocols:
-            raise UserError(f"evaluation.protocols: {protocol!r} is asked for by a table but not configured: add it")
-        return self.config.evaluation.protocols[protocol].suite
+    def _check_encoders(self, table: str, runs: Iterable[str], evaluations: Iterable[str]) -> None:
+        """Zero-shot prompts are embedded by one encoder, which must be that of every run's captions."""
+        wanted = {encoder for key in evaluations for encoder in self.evaluations.encoders(key)}
+        for run in runs:
+            name = self.plan.runs[run].recipe_name
+            encoder = self.config.recipes[name].text_encoder
+            if wanted - {encoder}:
+                raise UserError(
+                    f"recipes.{name}: text_encoder is {encoder or 'none'}, but table {table} asks for prompts "
+                    f"by {', '.join(sorted(wanted))}: give the recipe or evaluation.protocols the other's"
+                )
 
     def run(self, name: str, seed: int) -> str:
         if name not in self.config.recipes:
@@ -126,7 +135,7 @@ class _Planner:
             optimiser["learning_rate"] = entry.learning_rate
         return {
             "framework": entry.framework,
-            "options": entry.options,
+            "options": entry.options | ({"label_noise": noise.model_dump()} if (noise := entry.label_noise) else {}),
             "augmentations": [self.config.augmentations[view].model_dump() for view in self._views(name, entry)],
             "pictures": self.config.pictures.model_dump(),
             "backbone": self.config.backbones[entry.backbone or shared.backbone].model_dump(),
@@ -136,7 +145,7 @@ class _Planner:
             "threads": shared.threads,
             "optimiser": optimiser,
             **entry.passes(),
-            "revisions": _revisions(
+            "revisions": revisions(
                 [
                     f"frameworks.{entry.framework}",
                     *(["models.text"] if entry.texts else []),
@@ -156,64 +165,3 @@ class _Planner:
             return entry.augmentations(views)
         except ValueError as error:
             raise UserError(f"recipes.{name}: {error}: list one a view, or one for all") from None
-
-    def evaluation(self, suite: str, group: str) -> str:
-        protocols = {
-            name: protocol.model_dump(exclude={"suite"})
-            for name, protocol in self.config.evaluation.protocols.items()
-            if protocol.suite == suite
-        }
-        chosen = {name: self.config.sets[name] for name in self.config.evaluation.sets}
-        sets = {name: entry for name, entry in chosen.items() if entry.group == group}
-        kinds = {protocol["kind"] for protocol in protocols.values()}
-        recipe = {
-            "sets": {name: {"pack": self.data.pack(s.pack), "metric": s.metric} for name, s in sets.items()},
-            "protocols": protocols,
-            "pictures": self.config.pictures.model_dump(),
-            "threads": self.config.evaluation.threads,
-            "revisions": _revisions(["evaluation.features", *(f"evaluation.{kind}" for kind in sorted(kinds))]),
-        }
-        key = f"{suite}-{group}-{digest_of(recipe)[:8]}"
-        packs = tuple(entry["pack"] for entry in recipe["sets"].values())
-        self.plan.evaluations[key] = Evaluation(key, suite, group, recipe, packs)
-        return key
-
-    def saliency_evaluation(self, name: str, probe: str) -> str:
-        """Saliency maps under the protocol `name`, explaining a `probe` of `vlrepro.saliency.evaluation`."""
-        protocol = self.config.evaluation.saliency[name]
-        pack = self.data.pack(self.config.sets[protocol.set].pack)
-        modules = {
-            "saliency." + ("packaged" if m.startswith("packaged") else m if m == "agf" else "cam")
-            for m in protocol.methods
-        }
-        recipe = {
-            "protocol": name,
-            "set": protocol.set,
-            "pack": pack,
-            "probe": probe,
-            "methods": list(protocol.methods),
-            "every_score": list(protocol.every_score),
-            "tuning_pictures": protocol.tuning_pictures,
-            "pictures": self.config.pictures.model_dump() | {"canvas": protocol.canvas, "size": protocol.size},
-            "threads": self.config.evaluation.threads,
-            "revisions": _revisions(
-                [
-                    *sorted(modules),
-                    *(
-                        "saliency.evaluation",
-                        "saliency.priors",
-                        "evaluation.features",
-                        "evaluation.linear",
-                        "data.loader",
-                    ),
-                ]
-            ),
-        }
-        suite = name if probe == "trained" else f"{name}_{probe}"
-        key = f"{suite}-{protocol.set}-{digest_of(recipe)[:8]}"
-        self.plan.evaluations[key] = Evaluation(key, suite, protocol.set, recipe, (pack,))
-        return key
-
-
-def _revisions(modules: Iterable[str]) -> dict[str, int]:
-    return {module: revision_of(module) for module in modules}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vlrepro.config import Config
 from vlrepro.files import digest_of
+from vlrepro.revisions import revision_of
 
 Recipe = dict[str, Any]
 
@@ -42,6 +43,23 @@ class Evaluation:
         """Whether saliency maps are scored."""
         return "methods" in self.recipe
 
+    @property
+    def zero_shot(self) -> bool:
+        """Whether pictures are classified by the names of classes."""
+        return not self.saliency and all(entry["kind"] == "zero_shot" for entry in self.recipe["protocols"].values())
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The embedded prompts that it needs."""
+        entries = self.recipe["sets"].values() if self.zero_shot else ()
+        return tuple(dict.fromkeys(name for entry in entries for name in entry["prompts"].values()))
+
+    @property
+    def rankings(self) -> tuple[str, ...]:
+        """The rankings of pictures that its sets are chosen by."""
+        entries = self.recipe["sets"].values() if self.zero_shot else ()
+        return tuple(dict.fromkeys(entry["hardest"]["ranking"] for entry in entries if "hardest" in entry))
+
 
 @dataclass(frozen=True)
 class TablePlan:
@@ -72,6 +90,8 @@ class Plan:
     scores: dict[str, Recipe] = field(default_factory=dict)
     embeddings: dict[str, Recipe] = field(default_factory=dict)
     pairs: dict[str, Recipe] = field(default_factory=dict)
+    prompts: dict[str, Recipe] = field(default_factory=dict)
+    rankings: dict[str, Recipe] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     tables: dict[str, TablePlan] = field(default_factory=dict)
@@ -85,6 +105,11 @@ class Plan:
         """(run, evaluation) of every run's metrics file that a table is made of, in the table's order."""
         plan = self.tables[table]
         return [(run, evaluation) for run in plan.runs for evaluation in plan.evaluations] + list(plan.controls)
+
+
+def revisions(modules: Iterable[str]) -> dict[str, int]:
+    """The `REVISION` of each module."""
+    return {module: revision_of(module) for module in modules}
 
 
 def register(table: dict[str, Recipe], name: str, recipe: Recipe) -> str:

@@ -64,14 +64,14 @@ def train(
     train_together([Job(recipe, state, output, name)], files, checkpoint_seconds)
 
 
-def train_together(jobs: Sequence[Job], files: Files, checkpoint_seconds: float) -> None:
+def train_together(jobs: Sequence[Job], files: Files, checkpoint_seconds: float) -> list[float]:
     """Train recipes that see the same batches, step by step side by side, each to the bits that it gets alone.
 
     Pictures are decoded and every batch is augmented once for all. Each job resumes from its `state`, where an
     interrupted run of the same recipe left one. What they leave is written when all are at their end, so that a
     stopped job of several begins none of them again. Determinism: CPU kernels with the recipes' number of threads,
     generators keyed by seed and step. Under torchrun each process takes its part of every batch; the first one
-    writes.
+    writes. Returns the seconds that each job's own steps took here, without what all share.
 
     Raises:
         UserError: the recipes differ in what a step sees, the data allow fewer steps than one asks for, or a file is
@@ -87,6 +87,7 @@ def train_together(jobs: Sequence[Job], files: Files, checkpoint_seconds: float)
             _run(trainers, views, checkpoint_seconds)
         if distributed.rank() == 0:
             _finish(jobs, trainers)
+        return [trainer.seconds for trainer in trainers]
     finally:
         distributed.stop()
 

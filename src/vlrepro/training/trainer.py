@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ class Trainer:
         history: an entry a step: step (from 1), loss, learning rate, the framework's figures. Of a training that
             failed, the last has the step and `failed` alone.
         failed: why the training stopped before its end, or None.
+        seconds: that its steps took in this process.
     """
 
     def __init__(self, recipe: Mapping[str, Any], states: StateFolder, device: torch.device, name: str) -> None:
@@ -42,6 +44,7 @@ class Trainer:
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.failed: str | None = None
+        self.seconds = 0.0
         self._saved: int | None = None
 
     @property
@@ -51,6 +54,11 @@ class Trainer:
 
     def take(self, batch: Batch) -> None:
         """Take the step that `batch` is for, or stop for good where the loss is not finite (on any rank)."""
+        start = time.perf_counter()
+        self._take(batch)
+        self.seconds += time.perf_counter() - start
+
+    def _take(self, batch: Batch) -> None:
         recipe = self.recipe
         rate = learning_rate(self.step, recipe["steps"], recipe["batch_size"], recipe["optimiser"])
         for group in self.optimiser.param_groups:

@@ -1,0 +1,40 @@
+"""Flowers-102 (Nilsback and Zisserman, "Automated Flower Classification over a Large Number of Classes", 2008).
+
+<path>/imagelabels.mat                labels: the class (1 to 102) of each picture
+<path>/setid.mat                      trnid, valid, tstid: numbers of pictures, from 1
+<path>/jpg/image_<number>.jpg
+
+The archives have no names for the classes: labels are their numbers, with three digits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
+from vlrepro.data.sources.benchmarks.files import class_number, listed, matlab
+from vlrepro.errors import UserError
+
+OFFICIAL = Official(classes=102, train=1_020, val=1_020, test=6_149)
+
+
+def fetch(path: str | Path, folder: str | Path) -> None:
+    """Pack the flowers at `path` into `folder`. Raises `UserError` naming the file that is missing or malformed."""
+    write_set(folder, examples(path), OFFICIAL, Path(path))
+
+
+def examples(path: str | Path) -> list[Example]:
+    """All pictures, in the splits' order. Raises `UserError` as `fetch` does."""
+    path = Path(path)
+    labels_file, table = path / "imagelabels.mat", path / "setid.mat"
+    labels = np.atleast_1d(*matlab(labels_file, "labels"))
+    found = []
+    for split, numbers in zip(("train", "val", "test"), matlab(table, "trnid", "valid", "tstid"), strict=True):
+        for number in np.atleast_1d(numbers).tolist():
+            if not 1 <= number <= len(labels):
+                raise UserError(f"{table}: picture {number} has no label in {labels_file.name}: take both files again")
+            label = f"{class_number(labels[number - 1], 102, labels_file):03d}"
+            found.append(Example(path, listed(path, f"jpg/image_{number:05d}.jpg", table), label, split))
+    return found

@@ -1,0 +1,44 @@
+"""SVHN, cropped digits (Netzer et al., "Reading Digits in Natural Images", 2011, format 2).
+
+<path>/train_32x32.mat, <path>/test_32x32.mat       X (32, 32, 3, n) uint8, y (n, 1): 1 to 10, where 10 is the digit 0
+
+The `extra` pictures are not used. A validation split is drawn (`examples.with_validation`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
+from vlrepro.data.sources.benchmarks.files import class_number, matlab
+from vlrepro.errors import UserError
+
+OFFICIAL = Official(classes=10, train=73_257, test=26_032)
+SIDE = 32
+
+
+def fetch(path: str | Path, folder: str | Path) -> None:
+    """Pack SVHN at `path` into `folder`. Raises `UserError` naming the file that is missing or malformed."""
+    write_set(folder, examples(path), OFFICIAL, Path(path))
+
+
+def examples(path: str | Path) -> list[Example]:
+    """All pictures, in the files' order. Raises `UserError` as `fetch` does."""
+    return [example for split in ("train", "test") for example in _split(Path(path), split)]
+
+
+def _split(path: Path, split: str) -> list[Example]:
+    place = path / f"{split}_32x32.mat"
+    pixels, numbers = matlab(place, "X", "y")
+    numbers = np.atleast_1d(numbers)
+    pixels = pixels[..., None] if pixels.ndim == 3 else pixels  # of a single picture
+    if pixels.shape != (SIDE, SIDE, 3, len(numbers)) or pixels.dtype != np.uint8:
+        found = f"X is {pixels.dtype} {pixels.shape} beside {len(numbers)} labels"
+        raise UserError(f"{place}: {found}: take the cropped digits (format 2)")
+    digits = [str(class_number(number, 10, place) % 10) for number in numbers]
+    return [
+        Example(path, f"{place.name}/{i:05d}", digit, split, digit, pixels=pixels[..., i])
+        for i, digit in enumerate(digits)
+    ]

@@ -1,0 +1,86 @@
+"""Small outputs, for `test_revisions`, of what zero-shot classification, its harder sets and the AdamW probe are."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from conftest import shape_pictures
+from safetensors.torch import save_file
+from tiny_checkpoints import WORDS, save_clip
+
+from vlrepro.captions.ranking import rank_pictures
+from vlrepro.data.corruptions import KINDS, corrupt
+from vlrepro.data.loader import Pictures
+from vlrepro.data.pack import Pack, write_pack
+from vlrepro.evaluation.adamw_probe import AdamWProtocol, adamw_probe
+from vlrepro.evaluation.hardness import hardest
+from vlrepro.evaluation.joint import load_joint, picture_features, text_features
+from vlrepro.evaluation.logistic import LabelledFeatures
+from vlrepro.evaluation.zero_shot import class_vectors, ranks
+from vlrepro.frameworks import build_framework
+from vlrepro.models.backbones import build_backbone
+from vlrepro.randomness import torch_generator
+
+
+def normal(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch_generator(0, "revision", *shape))
+
+
+def pack() -> Pack:
+    folder = Path(tempfile.mkdtemp())
+    write_pack(folder, shape_pictures(16))
+    return Pack(folder)
+
+
+def corruptions() -> list[float]:
+    """Every kind's mean and spread; the pictures take all kinds in turn."""
+    found = corrupt(Pictures(pack(), 20).batch(range(16)), seed=0, severity=3).double()
+    return [value.item() for number in range(len(KINDS)) for value in torch.std_mean(found[number :: len(KINDS)])]
+
+
+def zero_shot() -> list[float]:
+    classes = class_vectors(normal(6, 3, 8))
+    found = ranks(normal(30, 8), torch.cat([classes, classes[:2]]), torch.arange(30) % 8)
+    return [classes.abs().sum().item(), *found.bincount(minlength=8).double().tolist()]
+
+
+def probe() -> list[float]:
+    labels = torch.arange(90) % 3
+    parts = [LabelledFeatures(rows + torch.eye(3, 8)[labels], labels) for rows in (normal(90, 8), normal(1, 90, 8)[0])]
+    result = adamw_probe(*parts, n_classes=3, protocol=AdamWProtocol(batch_size=20))
+    return [result.accuracy, result.weights.double().abs().sum().item()]
+
+
+def joint() -> list[float]:
+    """Both sides of each framework that has a joint space, from a file of random weights."""
+    values, folder = [], Path(tempfile.mkdtemp())
+    for name in ("clip", "slip", "lgslip"):
+        torch.manual_seed(0)
+        options = {"text_tower": {"name": "sentence", "width": 6}, "joint_width": 4}
+        options |= {} if name == "clip" else {"hidden_width": 8}
+        backbone = {"name": "resnet_small", "width": 4}
+        framework = build_framework(name, build_backbone(**backbone), options)
+        weights = {f"joint/{key}".replace("joint/backbone.", ""): one for key, one in framework.state_dict().items()}
+        save_file(weights, folder / f"{name}.safetensors")
+        recipe = {"framework": name, "options": options, "backbone": backbone}
+        loaded = load_joint(recipe, folder / f"{name}.safetensors")
+        sides = picture_features(loaded, normal(5, 32)), text_features(loaded, normal(5, 6))
+        values += [side.abs().sum().item() for side in sides]
+    return values
+
+
+def ranking() -> list[int]:
+    opened, names = pack(), list(WORDS[:5])
+    truth = [names[position % 5] for position in range(len(opened))]
+    return rank_pictures(save_clip(Path(tempfile.mkdtemp())), opened.folder, names, truth, 7, 1)
+
+
+OUTPUTS: dict[str, Callable[[], list]] = {
+    "data.corruptions": corruptions,
+    "captions.ranking": ranking,
+    "evaluation.zero_shot": zero_shot,
+    "evaluation.adamw_probe": probe,
+    "evaluation.hardness": lambda: hardest([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], 0.4),
+    "evaluation.joint": joint,
+}
