@@ -1,17 +1,20 @@
 """Image backbones: images (B, 3, H, W) to pooled features (B, feature_width).
 
-Each builder returns a module with an integer attribute `feature_width`. The full-scale backbones are torchvision's
-without their classifiers; `resnet_small` is the residual design for small pictures. Any of them takes `projection`.
+Each builder returns a module with an integer attribute `feature_width` and, where it reads pictures of one size only,
+`picture_size`. The full-scale backbones are torchvision's without their classifiers and OpenCLIP's picture towers
+(`clip_`); `resnet_small` is the residual design for small pictures. Any of them takes `projection`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from vlrepro.errors import UserError
+from vlrepro.models.clip_towers import clip_resnet50, clip_vit
 from vlrepro.models.resnet_small import ResNetSmall
 
 REVISION = 1
@@ -46,6 +49,7 @@ class Projected(nn.Module):
         self.linear = nn.Linear(backbone.feature_width, width, bias=False)
         self.norm = nn.BatchNorm1d(width)
         self.feature_width = width
+        self.picture_size = getattr(backbone, "picture_size", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised pictures to (B, width) features, none below 0."""
@@ -77,7 +81,7 @@ def _vit(size: int, patch: int, layers: int, width: int, heads: int) -> nn.Modul
     if size % patch or width % heads:
         raise ValueError(f"size {size} must be a multiple of patch {patch}, width {width} of heads {heads}")
     model = VisionTransformer(size, patch, num_layers=layers, num_heads=heads, hidden_dim=width, mlp_dim=4 * width)
-    model.feature_width = width
+    model.feature_width, model.picture_size = width, size
     model.heads = nn.Identity()
     return model
 
@@ -93,6 +97,9 @@ def _input_width(head: nn.Module) -> int:
 
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "clip_resnet50": clip_resnet50,
+    "clip_vit_b_16": partial(clip_vit, 16),
+    "clip_vit_b_32": partial(clip_vit, 32),
     "resnet_small": ResNetSmall,
     "vit": _vit,
     "vit_small": _vit_small,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from vlrepro import distributed
+from vlrepro.errors import UserError
 from vlrepro.frameworks import Batch, build_framework
 from vlrepro.models.backbones import build_backbone
 from vlrepro.randomness import key
@@ -129,10 +130,20 @@ class Trainer:
 
 
 def _initial(recipe: Mapping[str, Any]) -> nn.Module:
-    """The recipe's framework with its initial weights, drawn from torch's generator keyed by the seed."""
+    """The recipe's framework with its initial weights, drawn from torch's generator keyed by the seed.
+
+    Raises `UserError` where the backbone reads pictures of another size than the recipe's.
+    """
     torch.manual_seed(key(recipe["seed"], 0, 0, "initial weights"))
-    backbone = dict(recipe["backbone"])
-    return build_framework(recipe["framework"], build_backbone(backbone.pop("name"), **backbone), recipe["options"])
+    options = dict(recipe["backbone"])
+    backbone = build_backbone(options.pop("name"), **options)
+    needs, size = getattr(backbone, "picture_size", None), recipe["pictures"]["size"]
+    if needs not in (None, size):
+        raise UserError(
+            f"backbone {recipe['backbone']['name']!r} reads pictures of {needs} pixels but the recipe's are of {size}: "
+            "give it the option size"
+        )
+    return build_framework(recipe["framework"], backbone, recipe["options"])
 
 
 def _layout(model: nn.Module) -> torch.memory_format:
