@@ -8,12 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from pass_models import OPTIONS, WIDTH
 
 from vlrepro.pairs.embeddings import write_embeddings
 from vlrepro.training.loop import Files
-
-WIDTH = 6
-OPTIONS = {"text_tower": {"name": "sentence", "width": WIDTH}, "joint_width": 4}
 
 
 def caption_files(folder: Path, pack: Path, poisoned: int | None = None) -> Files:

@@ -26,6 +26,7 @@ def parameters(model):
         ("mobilenet_v3_small", {"width_mult": 0.5}, 32, 288),
         ("mobilenet_v3_large", {}, 32, 960),
         ("vit_small", {"size": 32, "patch": 16}, 32, 384),
+        ("vit", {"size": 24, "patch": 8, "layers": 2, "width": 16, "heads": 4}, 24, 16),
     ],
 )
 def test_features_are_as_wide_as_they_say(name, options, size, width):

@@ -154,7 +154,7 @@ def test_the_tower_reads_what_the_tokeniser_writes():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("bert", {}, "text tower 'bert' is not known: choose one of sentence, transformer"),
+        ("roberta", {}, "text tower 'roberta' is not known: choose one of bert, sentence, transformer"),
         ("sentence", {"layers": 2}, "text tower 'sentence': .*layers.*: mend its options"),
         ("transformer", {"width": 10, "heads": 4}, "width 10 is not a multiple of heads 4"),
     ],

@@ -10,9 +10,8 @@ import torch
 from vlrepro.data.pack import Pack
 from vlrepro.errors import run_command
 from vlrepro.files import read_json
-from vlrepro.models.text import tokenise
 from vlrepro.pairs.embeddings import write_embeddings
-from vlrepro.pairs.encoding import embed, embed_pictures
+from vlrepro.pairs.encoding import embed, embed_pictures, token_ids
 
 
 def main() -> None:
@@ -38,7 +37,11 @@ def make_rows(recipe: dict[str, Any], arguments: argparse.Namespace) -> torch.Te
         model = arguments.model or encoder["model"]
         return torch.from_numpy(embed_pictures(Pack(Path(arguments.index).parent), model, encoder.get("revision")))
     captions = pq.read_table(arguments.captions, columns=["caption"]).column("caption").to_pylist()
-    return tokenise(captions) if recipe["kind"] == "tokens" else torch.from_numpy(embed(captions, encoder))
+    if recipe["kind"] == "tokens":
+        tokens = token_ids(captions, encoder)
+        print(f"{tokens.cut:,} of {len(captions):,} captions are longer than {tokens.ids.shape[1]} tokens and were cut")
+        return tokens.ids
+    return torch.from_numpy(embed(captions, encoder))
 
 
 run_command(main)

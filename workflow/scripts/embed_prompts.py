@@ -11,8 +11,7 @@ from vlrepro.evaluation.naming import Prompts, class_names, write_prompts
 from vlrepro.evaluation.templates import fill, templates
 from vlrepro.evaluation.zero_shot import check_names
 from vlrepro.files import read_json
-from vlrepro.models.text import tokenise
-from vlrepro.pairs.encoding import embed
+from vlrepro.pairs.encoding import embed, token_ids
 
 
 def main() -> None:
@@ -29,8 +28,8 @@ def main() -> None:
     check_names(list(named.values()), recipe["repeated_names"], f"{folder}: class names")
     chosen = templates(recipe["templates"])
     prompts = [fill(template, name) for name in named.values() for template in chosen]
-    tokens = recipe["kind"] == "tokens"
-    rows = tokenise(prompts) if tokens else torch.from_numpy(embed(prompts, recipe["encoder"]))
+    tokens, encoder = recipe["kind"] == "tokens", recipe["encoder"]
+    rows = token_ids(prompts, encoder).ids if tokens else torch.from_numpy(embed(prompts, encoder))
     texts = rows.unflatten(0, (len(named), len(chosen)))
     write_prompts(arguments.output, Prompts(tuple(named), tuple(named.values()), texts), recipe)
     print(f"{arguments.output}: {len(named)} classes in {len(chosen)} templates")

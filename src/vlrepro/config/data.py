@@ -143,7 +143,8 @@ class EncoderConfig(Strict):
     """What makes embeddings.
 
     `sentence`: sentence-transformers, from a Python package, a folder or by name; `image`: the pictures' side of a
-    `scorer`; `tokens`: no embedding yet but CLIP's token ids, for a text tower that is trained along.
+    `scorer`; `tokens`: no embedding yet but token ids, of CLIP's vocabulary or of `model`'s, for a text tower that
+    is trained along.
     """
 
     kind: Literal["sentence", "image", "tokens"] = "sentence"
@@ -154,9 +155,10 @@ class EncoderConfig(Strict):
 
     @model_validator(mode="after")
     def _fits_the_kind(self) -> EncoderConfig:
-        for key, kind in (("model", "sentence"), ("scorer", "image")):
-            if (getattr(self, key) is not None) != (self.kind == kind):
-                raise ValueError(f"kind {kind} needs {key}, and only it")
+        if self.kind != "tokens" and (self.model is not None) != (self.kind == "sentence"):
+            raise ValueError("kind sentence needs a model, tokens may have one, image has none")
+        if (self.scorer is not None) != (self.kind == "image"):
+            raise ValueError("kind image needs scorer, and only it")
         return self
 
 

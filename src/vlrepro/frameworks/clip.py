@@ -30,22 +30,26 @@ LABELS = False
 class Options:
     """CLIP's settings; the defaults are those of the papers' code base at full scale.
 
-    `scale_limit` caps the learned scale: 100 in CLIP (its section 2.5), none in the papers' code base.
+    `joint_width` is of the space that pictures and captions share; null where the backbone's features are that space
+    (`vlrepro.models.clip_towers`) and need no projection of ours. `scale_limit` caps the learned scale: 100 in CLIP
+    (its section 2.5), none in the papers' code base.
     """
 
     text_tower: Mapping[str, Any] = field(default_factory=lambda: {"name": "transformer"})
-    joint_width: int = 512
+    joint_width: int | None = 512
     scale_limit: float | None = None
 
 
 class Framework(nn.Module):
-    """A backbone with a linear projection, against captions."""
+    """A backbone with a linear projection, or one that has its own, against captions."""
 
     def __init__(self, backbone: nn.Module, options: Options) -> None:
         super().__init__()
         self.backbone = backbone
-        self.projection = nn.Linear(backbone.feature_width, options.joint_width, bias=False)
-        self.captions = CaptionContrast(options.text_tower, options.joint_width, options.scale_limit)
+        own = options.joint_width is None
+        width = backbone.feature_width if own else options.joint_width
+        self.projection = nn.Identity() if own else nn.Linear(backbone.feature_width, width, bias=False)
+        self.captions = CaptionContrast(options.text_tower, width, options.scale_limit)
 
     def forward(self, batch: Batch) -> Step:
         """One view of B pictures and their captions to the loss over B pictures and B captions.

@@ -1,17 +1,20 @@
 """Image backbones: images (B, 3, H, W) to pooled features (B, feature_width).
 
-Each builder returns a module with an integer attribute `feature_width`. The full-scale backbones are torchvision's
-without their classifiers; `resnet_small` is the residual design for small pictures. Any of them takes `projection`.
+Each builder returns a module with an integer attribute `feature_width` and, where it reads pictures of one size only,
+`picture_size`. The full-scale backbones are torchvision's without their classifiers and OpenCLIP's picture towers
+(`clip_`); `resnet_small` is the residual design for small pictures. Any of them takes `projection`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from vlrepro.errors import UserError
+from vlrepro.models.clip_towers import clip_resnet50, clip_vit
 from vlrepro.models.resnet_small import ResNetSmall
 
 REVISION = 1
@@ -46,6 +49,7 @@ class Projected(nn.Module):
         self.linear = nn.Linear(backbone.feature_width, width, bias=False)
         self.norm = nn.BatchNorm1d(width)
         self.feature_width = width
+        self.picture_size = getattr(backbone, "picture_size", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised pictures to (B, width) features, none below 0."""
@@ -66,14 +70,25 @@ def _torchvision(name: str, head: str) -> Callable[..., nn.Module]:
     return build
 
 
-def _vit_small(size: int = 224, patch: int = 16) -> nn.Module:
-    """ViT-S (Touvron et al. 2021, "Training data-efficient image transformers", table 1): 12 layers, 384 wide."""
+def _vit(size: int, patch: int, layers: int, width: int, heads: int) -> nn.Module:
+    """A vision transformer (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", section 3.1) without its head.
+
+    It reads pictures of `size` pixels in squares of `patch`. Hidden layers are four times as wide; no dropout; the
+    feature is the class token's after the last norm.
+    """
     from torchvision.models import VisionTransformer
 
-    model = VisionTransformer(size, patch, num_layers=12, num_heads=6, hidden_dim=384, mlp_dim=1536)
-    model.feature_width = model.hidden_dim
+    if size % patch or width % heads:
+        raise ValueError(f"size {size} must be a multiple of patch {patch}, width {width} of heads {heads}")
+    model = VisionTransformer(size, patch, num_layers=layers, num_heads=heads, hidden_dim=width, mlp_dim=4 * width)
+    model.feature_width, model.picture_size = width, size
     model.heads = nn.Identity()
     return model
+
+
+def _vit_small(size: int = 224, patch: int = 16) -> nn.Module:
+    """ViT-S (Touvron et al. 2021, "Training data-efficient image transformers", table 1): 12 layers, 384 wide."""
+    return _vit(size, patch, layers=12, width=384, heads=6)
 
 
 def _input_width(head: nn.Module) -> int:
@@ -82,7 +97,11 @@ def _input_width(head: nn.Module) -> int:
 
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "clip_resnet50": clip_resnet50,
+    "clip_vit_b_16": partial(clip_vit, 16),
+    "clip_vit_b_32": partial(clip_vit, 32),
     "resnet_small": ResNetSmall,
+    "vit": _vit,
     "vit_small": _vit_small,
     **{name: _torchvision(name, "fc") for name in ("resnet18", "resnet34", "resnet50")},
     **{name: _torchvision(name, "classifier") for name in ("mobilenet_v3_small", "mobilenet_v3_large")},

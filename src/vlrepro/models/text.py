@@ -1,26 +1,29 @@
 """Text towers: captions to features (B, feature_width), and the tokens that a trained one reads.
 
 `sentence` takes embeddings that a frozen sentence encoder made beforehand and passes them on; `transformer` is CLIP's
-text transformer, trained along with the pictures' backbone.
+text transformer, trained along with the pictures' backbone; `bert` is BERT, trained along too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vlrepro.errors import UserError
+from vlrepro.models.bert import Bert
+from vlrepro.models.token_checks import check_ids, mismatch
 
 REVISION = 1
 CONTEXT = 77  # tokens that CLIP reads of a caption, its first and last mark included
 
 
-def build_text_tower(name: str, **options: int) -> nn.Module:
-    """Build the text tower `name` with random weights drawn from torch's current generator.
+def build_text_tower(name: str, **options: Any) -> nn.Module:
+    """Build the text tower `name`; weights that its options do not load are drawn from torch's current generator.
 
-    Raises `UserError` for an unknown name or option.
+    Raises `UserError` for an unknown name or option, or weights that cannot be loaded.
     """
     if name not in _BUILDERS:
         raise UserError(f"text tower {name!r} is not known: choose one of {', '.join(sorted(_BUILDERS))}")
@@ -30,22 +33,22 @@ def build_text_tower(name: str, **options: int) -> nn.Module:
         raise UserError(f"text tower {name!r}: {error}: mend its options in the config") from error
 
 
-def tokenise(captions: Sequence[str]) -> Tensor:
-    """(n, 77) int64 ids in CLIP's vocabulary of 49,408 byte pairs: start, tokens, end, zeros.
+def tokenise(captions: Sequence[str], context: int = CONTEXT) -> Tensor:
+    """(n, context) int64 ids in CLIP's vocabulary of 49,408 byte pairs: start, tokens, end, zeros.
 
     Text is repaired (ftfy), HTML entities resolved, white space collapsed and case lowered, as CLIP's released code
-    does. Of a longer caption the first 75 tokens are kept.
+    does. Of a longer caption the first context - 2 tokens are kept, and the end after them.
 
     Raises:
         UserError: the package that holds the vocabulary is not installed.
     """
     if not captions:
-        return torch.zeros(0, CONTEXT, dtype=torch.int64)
+        return torch.zeros(0, context, dtype=torch.int64)
     try:
         from open_clip.tokenizer import tokenize  # seconds to import, and only token encoders need it
     except ModuleNotFoundError as error:
         raise UserError(f"captions cannot be tokenised without {error.name}: pip install open_clip_torch") from error
-    return tokenize(list(captions), CONTEXT)
+    return tokenize(list(captions), context)
 
 
 class Sentences(nn.Module):
@@ -62,7 +65,7 @@ class Sentences(nn.Module):
     def forward(self, texts: Tensor) -> Tensor:
         """(B, width) floats to the same. Raises `UserError` for anything else."""
         if texts.ndim != 2 or texts.shape[1] != self.feature_width or not texts.is_floating_point():
-            raise UserError(_mismatch(f"sentence takes embeddings of width {self.feature_width}", texts))
+            raise UserError(mismatch(f"sentence takes embeddings of width {self.feature_width}", texts))
         return texts
 
 
@@ -106,7 +109,7 @@ class TextTransformer(nn.Module):
         The end of text is the largest id of a row. No token sees what follows it, so columns after the batch's last
         end of text are left out: captions are far shorter than the context.
         """
-        self._check(texts)
+        check_ids("transformer", texts, len(self.positions), self.tokens.num_embeddings)
         ends = texts.argmax(1)
         texts = texts[:, : int(ends.max()) + 1]
         length = texts.shape[1]
@@ -116,24 +119,9 @@ class TextTransformer(nn.Module):
             x = layer(x, src_mask=mask, is_causal=True)
         return self.norm(x[torch.arange(len(x), device=x.device), ends])
 
-    def _check(self, texts: Tensor) -> None:
-        context, vocabulary = len(self.positions), self.tokens.num_embeddings
-        if texts.ndim != 2 or texts.shape[1] > context or texts.is_floating_point():
-            raise UserError(_mismatch(f"transformer takes at most {context} token ids a caption", texts))
-        if len(texts) and int(texts.max()) >= vocabulary:
-            raise UserError(
-                f"text tower transformer knows {vocabulary} tokens but a caption has token {int(texts.max())}: "
-                "raise its vocabulary in the recipe's text_tower"
-            )
-
 
 def _quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-def _mismatch(takes: str, texts: Tensor) -> str:
-    kind = "embeddings" if texts.is_floating_point() else "token ids"
-    return f"text tower {takes} but got {kind} {tuple(texts.shape)}: mend text_tower or text_encoder in the recipe"
-
-
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {"sentence": Sentences, "transformer": TextTransformer}
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {"bert": Bert, "sentence": Sentences, "transformer": TextTransformer}

@@ -1,4 +1,4 @@
-"""Embeddings of captions and pictures, from a Python package, a folder or a model's name.
+"""Embeddings of captions and pictures, from a Python package, a folder or a model's name; captions as token ids.
 
 Sentences go through sentence-transformers, pictures through the image side of a CLIP-like transformers checkpoint.
 Weights are read from safetensors files only.
@@ -9,14 +9,17 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
 from vlrepro.files import file_digest
+from vlrepro.models.text import CONTEXT, tokenise
 
 if TYPE_CHECKING:
     from vlrepro.captions.checkpoints import Checkpoint
@@ -63,6 +66,50 @@ def embed(captions: Sequence[str], encoder: Mapping[str, Any], batch_size: int =
     vectors = model.encode(distinct, batch_size=batch_size, normalize_embeddings=True, show_progress_bar=True)
     row = {caption: number for number, caption in enumerate(distinct)}
     return np.asarray(vectors, np.float32)[[row[caption] for caption in captions]]
+
+
+class Tokens(NamedTuple):
+    """Token ids (n, 77) int64, 0 after a caption's end, and how many captions were longer than that and cut."""
+
+    ids: Tensor
+    cut: int
+
+
+def token_ids(captions: Sequence[str], encoder: Mapping[str, Any]) -> Tokens:
+    """Captions as a text tower that is trained along reads them: by `model`'s own tokeniser or, without one, CLIP's.
+
+    Of a caption that is too long the first tokens are kept, and the mark of its end after them.
+
+    Raises:
+        UserError: the tokeniser cannot be loaded, or fills up with another id than 0.
+    """
+    if encoder.get("model"):
+        return _own_tokens(captions, locate_encoder(encoder))
+    longer = tokenise(captions, CONTEXT + 1)  # its last column is of those alone that do not fit
+    too_long = longer[:, CONTEXT] != 0
+    ids = longer[:, :CONTEXT].clone()
+    ids[too_long, -1] = longer[too_long, CONTEXT]
+    return Tokens(ids, int(too_long.sum()))
+
+
+def _own_tokens(captions: Sequence[str], location: str) -> Tokens:
+    from transformers import AutoTokenizer  # seconds to import, and CLIP's tokens do not need it
+
+    try:
+        tokeniser = AutoTokenizer.from_pretrained(location)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"tokeniser {location}: cannot be loaded ({reason}): check the name or the folder") from error
+    if tokeniser.pad_token_id != 0:
+        raise UserError(
+            f"tokeniser {location}: fills up with the id {tokeniser.pad_token_id}, and text towers read 0 as nothing: "
+            "choose one that fills up with 0, as BERT's"
+        )
+    context = min(CONTEXT, tokeniser.model_max_length)
+    cut = sum(len(ids) > context for ids in tokeniser(list(captions))["input_ids"]) if captions else 0
+    fitted = {"truncation": True, "max_length": context, "padding": "max_length"}
+    rows = tokeniser(list(captions), **fitted)["input_ids"] if captions else []
+    return Tokens(torch.tensor(rows, dtype=torch.int64).reshape(-1, context), cut)
 
 
 def embed_pictures(pack: Pack, location: str | Path, revision: str | None = None, batch_size: int = 256) -> np.ndarray:

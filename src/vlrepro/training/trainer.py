@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from vlrepro import distributed
+from vlrepro.errors import UserError
 from vlrepro.frameworks import Batch, build_framework
 from vlrepro.models.backbones import build_backbone
 from vlrepro.randomness import key
 from vlrepro.training.optimiser import adamw
+from vlrepro.training.passes import Passes
 from vlrepro.training.schedule import learning_rate
 from vlrepro.training.state import StateFolder
 
@@ -38,6 +40,7 @@ class Trainer:
         model = _initial(recipe)
         self.layout = _layout(model)
         self.model = distributed.synced_batch_norm(model.to(self.device, memory_format=self.layout)).train()
+        self.passes = Passes(self.model, recipe, device, name)
         self.optimiser = adamw(self.model, recipe["optimiser"])
         self.step = 0
         self.history: list[dict[str, Any]] = []
@@ -62,16 +65,16 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         buffers = [buffer.clone() for buffer in self.model.buffers()]
-        result = self.model(self.placed(batch))
+        result, backward = self.passes.forward(self.placed(batch))
         loss = result.loss.item()
         losses = distributed.gather(result.loss.detach().reshape(1)).tolist()
         if bad := [value for value in losses if not math.isfinite(value)]:
             self._fail(bad[0], buffers)
             return
         self.optimiser.zero_grad(set_to_none=True)
-        result.loss.backward()
+        backward()
         distributed.average_gradients(self.model)
-        self.optimiser.step()
+        self.passes.update(self.optimiser)
         self.step += 1
         self.history.append({"step": self.step, "loss": loss, "learning_rate": rate, **result.logs})
 
@@ -102,14 +105,15 @@ class Trainer:
         return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
 
     def save(self) -> None:
-        """Save all that the next step depends on, unless it is saved: weights, buffers, optimiser, history.
+        """Save all that the next step depends on, unless it is saved: weights, buffers, optimiser, loss scale, history.
 
         Nothing where the training failed or a weight is not finite: no later step could mend it.
         """
         if distributed.rank() > 0 or self.failed or self._saved == self.step or not self._finite():
             return
-        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "history": self.history}
-        self.states.save(self.step, state)
+        parts = {"model": self.model, "optimiser": self.optimiser, "scaler": self.passes.scaler}
+        state = {name: part.state_dict() for name, part in parts.items()}
+        self.states.save(self.step, state | {"history": self.history})
         self._saved = self.step
 
     def resume(self) -> None:
@@ -118,16 +122,28 @@ class Trainer:
         if state is not None:
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
+            if self.passes.scaler.is_enabled():
+                self.passes.scaler.load_state_dict(state["scaler"])
             self.history = state["history"]
             self.step = self._saved = state["step"]
             print(f"{self.name}: resumed at step {self.step}", flush=True)
 
 
 def _initial(recipe: Mapping[str, Any]) -> nn.Module:
-    """The recipe's framework with its initial weights, drawn from torch's generator keyed by the seed."""
+    """The recipe's framework with its initial weights, drawn from torch's generator keyed by the seed.
+
+    Raises `UserError` where the backbone reads pictures of another size than the recipe's.
+    """
     torch.manual_seed(key(recipe["seed"], 0, 0, "initial weights"))
-    backbone = dict(recipe["backbone"])
-    return build_framework(recipe["framework"], build_backbone(backbone.pop("name"), **backbone), recipe["options"])
+    options = dict(recipe["backbone"])
+    backbone = build_backbone(options.pop("name"), **options)
+    needs, size = getattr(backbone, "picture_size", None), recipe["pictures"]["size"]
+    if needs not in (None, size):
+        raise UserError(
+            f"backbone {recipe['backbone']['name']!r} reads pictures of {needs} pixels but the recipe's are of {size}: "
+            "give it the option size"
+        )
+    return build_framework(recipe["framework"], backbone, recipe["options"])
 
 
 def _layout(model: nn.Module) -> torch.memory_format:
