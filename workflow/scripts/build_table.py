@@ -25,8 +25,10 @@ def main() -> None:
     parser.add_argument("--output", nargs="+", required=True)
     arguments = parser.parse_args()
     cells = read_cells([arguments.cells], {name: title for name, (title, _) in arguments.sets.items()})
-    stand_ins = [f"{title}: {shows}." for title, shows in arguments.sets.values()]
-    table = build_table(load_study(arguments.study), arguments.table, cells, arguments.scale, stand_ins)
+    study = load_study(arguments.study)
+    about = study.table(arguments.table).about
+    stand_ins = [f"{title}: {shows}." for name, (title, shows) in arguments.sets.items() if about(name)]
+    table = build_table(study, arguments.table, cells, arguments.scale, stand_ins)
     for output in arguments.output:
         write_text(output, RENDERERS[Path(output).suffix](table))
 

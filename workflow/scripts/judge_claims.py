@@ -20,13 +20,15 @@ def main() -> None:
     parser.add_argument("--study", required=True)
     parser.add_argument("--cells", nargs="+", required=True, help="the cells of all tables that are built")
     parser.add_argument("--summaries", nargs="*", default=[], help="files <pairs>-<digest>.summary.json")
+    parser.add_argument("--timings", help="JSON: {recipe: [seconds a training step of each run]}")
     parser.add_argument("--scale", required=True)
     parser.add_argument("--sets", type=json.loads, required=True, help='JSON: {set: [title, "what it shows"]}')
     parser.add_argument("--output", nargs="+", required=True)
     arguments = parser.parse_args()
     cells = read_cells(arguments.cells, {name: title for name, (title, _) in arguments.sets.items()})
     summaries = {Path(path).name.rsplit("-", 1)[0]: read_json(path) for path in arguments.summaries}
-    claims = judge_claims(load_study(arguments.study), cells, arguments.scale, summaries)
+    timings = read_json(arguments.timings) if arguments.timings else {}
+    claims = judge_claims(load_study(arguments.study), cells, arguments.scale, summaries, timings=timings)
     for output in arguments.output:
         write_text(output, RENDERERS[Path(output).suffix](claims, arguments.scale))
 

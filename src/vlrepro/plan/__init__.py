@@ -55,7 +55,7 @@ class _Planner:
             return
         suites = dict.fromkeys(self.evaluations.suite(protocol) for protocol in table.evaluations)
         evaluations = tuple(key for suite in suites for key in self.evaluations.of_suite(suite))
-        runs = self.runs(row.recipe for row in table.rows)
+        runs = self.runs(recipe for row in table.rows for recipe in row.all_recipes())
         self._check_encoders(table.name, runs, evaluations)
         self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(study.slug, table.name, runs, evaluations)
 

@@ -1,7 +1,7 @@
 """What a paper's own tables and sentences show when they are read with a calculator; no run is needed.
 
 Numbers are printed rounded: a number with d decimals stands for anything within half a unit of its last digit. The
-decimals are those of the study file, where a float cannot keep a second trailing zero.
+decimals are those of the study file.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import combinations
 from typing import Literal
 
-from vlrepro.tables.claims import PaperClaim, ScoreTest
+from vlrepro.tables.chance import judge_printed_chance
+from vlrepro.tables.claims import ChanceTest, PaperClaim, ScoreTest
 from vlrepro.tables.facts import check_fact, printed_tables
+from vlrepro.tables.printed import decimals, half_unit
 from vlrepro.tables.reported import judge_reported
-from vlrepro.tables.study import AVERAGE, PaperTable, Study, TableRow
+from vlrepro.tables.study import AVERAGE, PaperColumn, PaperTable, Study, TableRow
 from vlrepro.tables.verdicts import explain
 
-Kind = Literal["average", "blank", "repeated", "decimals", "range", "claim", "number", "disagreement", "reference"]
+Kind = Literal[
+    *("average", "blank", "repeated", "chance", "decimals", "range", "shared"),
+    *("claim", "number", "disagreement", "reference"),
+]
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,16 @@ def audit(study: Study) -> list[Finding]:
     of_tables = [
         finding
         for table in tables
-        for check in (check_averages, check_blanks, check_repeats, check_decimals, check_range)
+        for check in (check_averages, check_blanks, check_repeats, check_chance, check_decimals, check_range)
         for finding in check(table)
     ]
-    return [*of_tables, *check_claims(study), *check_disagreements(study), *check_references(study)]
-
-
-def decimals(value: float) -> int:
-    """Decimals that a printed number has: 26 has none, 26.0 has one."""
-    return max(0, -int(Decimal(str(value)).as_tuple().exponent))
+    return [
+        *of_tables,
+        *check_shared(tables),
+        *check_claims(study),
+        *check_disagreements(study),
+        *check_references(study),
+    ]
 
 
 def mean_of(table: PaperTable, row: TableRow) -> tuple[float, float] | None:
@@ -54,11 +59,6 @@ def mean_of(table: PaperTable, row: TableRow) -> tuple[float, float] | None:
     if not values:
         return None
     return math.fsum(values) / len(values), math.fsum(half_unit(value) for value in values) / len(values)
-
-
-def half_unit(value: float) -> float:
-    """Half a unit of a printed number's last digit."""
-    return 0.5 * 10 ** -decimals(value)
 
 
 def check_averages(table: PaperTable) -> Iterator[Finding]:
@@ -82,7 +82,7 @@ def check_averages(table: PaperTable) -> Iterator[Finding]:
 
 
 def _averages(table: PaperTable) -> Iterator[tuple[TableRow, float | None]]:
-    names = [column.name for column in table.columns]
+    names = [column.name for column in table.printed_columns()]
     if AVERAGE in names:
         for row in table.rows:
             if row.reported is not None:
@@ -105,21 +105,30 @@ def check_blanks(table: PaperTable) -> Iterator[Finding]:
     for row in empty:
         if row.block not in bare:
             yield Finding("blank", f"{_place(table)}, {row.full_label()}", "The whole row is blank.")
-    for number, column in enumerate(table.columns):
+    for number, column in enumerate(table.printed_columns()):
         if rows and all((row.reported or [])[number] is None for row in rows):
-            yield Finding("blank", f"{_place(table)}, column {column.title}", "The whole column is blank.")
+            yield Finding(
+                "blank", f"{_place(table)}, column {table.column_label(column)}", "The whole column is blank."
+            )
 
 
 def check_repeats(table: PaperTable) -> Iterator[Finding]:
-    """Equal numbers in one column: how many, and how many chance would give; rows that share two or more."""
+    """Equal numbers in one column: how many, and how many chance would give; rows that share two or more.
+
+    What is exactly at chance is left out: see `check_chance`.
+    """
     rows = [row for row in table.rows if table.reported(row.id)]
     expected, equal, compared = 0.0, [], 0
     for column in table.data_sets():
-        printed = [(row, table.reported(row.id)[column.name]) for row in rows if column.name in table.reported(row.id)]
+        printed = [
+            (row, value)
+            for row in rows
+            if (value := table.reported(row.id).get(column.name)) is not None and value != column.chance
+        ]
         pairs = list(combinations(printed, 2))
         compared += len(pairs)
         expected += len(pairs) * _chance([value for _, value in printed])
-        equal += [(column.title, a, b, value) for (a, value), (b, other) in pairs if value == other]
+        equal += [(table.column_label(column), a, b, value) for (a, value), (b, other) in pairs if value == other]
     if equal:
         words = "; ".join(f"{title} {value} in {a.full_label()} and {b.full_label()}" for title, a, b, value in equal)
         text = (
@@ -140,43 +149,87 @@ def _chance(values: Sequence[float]) -> float:
     return 1 / ((max(values) - min(values)) / unit + 1) if values else 0.0
 
 
+def check_chance(table: PaperTable) -> Iterator[Finding]:
+    """Cells that are exactly what guessing gets right, which one answer to everything gets on a balanced set."""
+    found = [
+        f"{table.column_label(column)} {value} in {row.full_label()}"
+        for row, column, value in _cells(table)
+        if value == column.chance
+    ]
+    if found:
+        text = (
+            f"{len(found)} cells are exactly chance: {'; '.join(found)}. A model that answers the same to everything"
+            " has that accuracy where all classes have as many pictures."
+        )
+        yield Finding("chance", _place(table), text)
+
+
 def check_decimals(table: PaperTable) -> Iterator[Finding]:
-    """Cells with other decimals than most cells of their table; averages have their own."""
+    """Cells with other decimals than most cells of their table; averages have their own, and chance is as it is."""
     for average in (False, True):
         cells = [
             (row, column, value)
-            for row in table.rows
-            for column, value in zip(table.columns, row.reported or [], strict=False)
-            if value is not None and (column.name == AVERAGE) == average
+            for row, column, value in _cells(table)
+            if value != column.chance and (column.name == AVERAGE) == average
         ]
         counts = [decimals(value) for _, _, value in cells]
         usual = max(sorted(set(counts)), key=counts.count, default=0)
         for row, column, value in cells:
             if decimals(value) != usual:
                 text = f"{value} is printed with {decimals(value)} decimals where most cells have {usual}."
-                yield Finding("decimals", f"{_place(table)}, {row.full_label()}, {column.title}", text)
+                yield Finding("decimals", f"{_place(table)}, {row.full_label()}, {table.column_label(column)}", text)
 
 
 def check_range(table: PaperTable) -> Iterator[Finding]:
     """Cells that are no percentage."""
+    for row, column, value in _cells(table):
+        if not 0 <= value <= 100:
+            place = f"{_place(table)}, {row.full_label()}, {table.column_label(column)}"
+            yield Finding("range", place, f"{value} is not between 0 and 100 percent.")
+
+
+def _cells(table: PaperTable) -> Iterator[tuple[TableRow, PaperColumn, float]]:
+    """Every number of a table with its row and column."""
     for row in table.rows:
-        for column, value in zip(table.columns, row.reported or [], strict=False):
-            if value is not None and not 0 <= value <= 100:
-                place = f"{_place(table)}, {row.full_label()}, {column.title}"
-                yield Finding("range", place, f"{value} is not between 0 and 100 percent.")
+        for column, value in zip(table.printed_columns(), row.reported or [], strict=False):
+            if value is not None:
+                yield row, column, value
+
+
+def check_shared(tables: Sequence[PaperTable]) -> Iterator[Finding]:
+    """Cells that two tables both print, being of one recipe, data set and evaluation: how many, and which differ."""
+    for first, second in combinations(tables, 2):
+        there = {key: (label, value) for key, label, value in _identified(second)}
+        both = [(label, value, *there[key]) for key, label, value in _identified(first) if key in there]
+        if not both:
+            continue
+        differing = [f"{label} {value} and {other} {again}" for label, value, other, again in both if value != again]
+        words = f"; these differ: {'; '.join(differing)}" if differing else ", and all are equal"
+        place = f"{_place(first)} and {_place(second)}"
+        yield Finding("shared", place, f"{len(both)} cells are in both tables{words}.")
+
+
+def _identified(table: PaperTable) -> Iterator[tuple[tuple[str, str, str], str, float]]:
+    """Of the numbers that a recipe fills: (recipe, evaluation, set), where it stands, the number."""
+    for row, column, value in _cells(table):
+        key = row.key_of(column.variant)
+        evaluation, name = (column.evaluation, column.set) if table.grid else (table.evaluations[0], column.name)
+        if key and evaluation and name and name != AVERAGE:
+            yield (key, evaluation, name), f"{row.full_label()}, {table.column_label(column)}", value
 
 
 def check_claims(study: Study) -> Iterator[Finding]:
     """What the paper claims and its own cells contradict, or leave untestable where a printed table has the rows."""
     printed = {table.name for table in printed_tables(study)}
     for claim in (claim for claim in study.claims if claim.kind == "claim"):
-        if isinstance(claim.test, ScoreTest):
-            verdict = judge_reported(study, claim.tables, claim.test)
+        if isinstance(claim.test, ScoreTest | ChanceTest):
+            judged = judge_reported if isinstance(claim.test, ScoreTest) else judge_printed_chance
+            verdict = judged(study, claim.tables, claim.test)
             if verdict.outcome == "contradicted" or (verdict.outcome == "not testable" and printed & set(claim.tables)):
                 text = f"“{_line(claim.quote)}”, read as: {_line(claim.statement)}"
                 reason = explain(verdict, claim.test, "")
                 yield Finding("claim", claim.where, f"{text} On the printed cells {verdict.outcome}: {reason}")
-            if claim.test.direction == "equal":
+            if isinstance(claim.test, ScoreTest) and (claim.test.direction, claim.test.over) == ("equal", "average"):
                 yield _stated_gain(study, claim, claim.test)
         elif claim.test is not None and claim.test.kind == "fact":
             fact = check_fact(study, claim.test.fact, claim.test.arguments)

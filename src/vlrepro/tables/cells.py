@@ -3,8 +3,8 @@
 Columns: recipe, seed, run, evaluation, set, kind, score, classes, test_pictures, chance, parameters and
 feature_width of the backbone, examples (outcomes in [0, 1]), weights (an example's weight in the score; empty where
 all weigh the same), statistic (a saliency score's numbers by picture as JSON), probe_accuracy (of the probe that it
-explains) and left_out (pictures without a usable mask), these three empty for other scores. A map that is no model's
-has no seed.
+explains) and left_out (pictures without a usable mask), these three empty for other scores, and failed: why a run that
+failed to train has neither score nor examples. A map that is no model's has no seed.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _SCHEMA = pa.schema(
         ("statistic", pa.string()),
         ("probe_accuracy", pa.float64()),
         ("left_out", pa.int64()),
+        ("failed", pa.string()),
     ]
 )
 
@@ -75,11 +76,24 @@ class ModelSize:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """`failed` of `seeds` seeds failed to train, at least one."""
+
+    failed: int
+    seeds: int
+
+    def __str__(self) -> str:
+        some = f" ({self.failed} of {self.seeds} seeds)" if self.failed < self.seeds else ""
+        return f"failed to train{some}"
+
+
+@dataclass(frozen=True)
 class Cells:
     """Scores by evaluation and (recipe, set name), sets by evaluation in the tables' order, backbones by recipe.
 
     Saliency scores are in `statistics`, by evaluation, (recipe, set name) and seed; `probes` has the accuracy of the
-    probes that the maps explain, by evaluation and recipe, the mean over seeds.
+    probes that the maps explain, by evaluation and recipe, the mean over seeds. `failed` says why runs failed to train,
+    by evaluation, (recipe, set name) and seed; they have no scores.
     """
 
     scores: Mapping[str, Mapping[tuple[str, str], Scores]]
@@ -87,6 +101,7 @@ class Cells:
     models: Mapping[str, ModelSize]
     statistics: Mapping[str, Mapping[tuple[str, str], Mapping[int, Statistic]]] = field(default_factory=dict)
     probes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    failed: Mapping[str, Mapping[tuple[str, str], Mapping[int, str]]] = field(default_factory=dict)
 
     def resampled(
         self, evaluation: str, columns: Sequence[str], resamples: int = RESAMPLES
@@ -99,6 +114,14 @@ class Cells:
     def seeds(self, evaluation: str) -> set[int]:
         """The seeds that an evaluation's saliency scores have."""
         return {seed for found in self.statistics.get(evaluation, {}).values() for seed in found}
+
+    def failure(self, evaluation: str, recipes: Sequence[str], columns: Sequence[str]) -> Failure | None:
+        """How many of the seeds of these recipes failed on these sets; None where none did."""
+        keys = [(recipe, column) for recipe in recipes for column in columns]
+        failed, scores = self.failed.get(evaluation, {}), self.scores.get(evaluation, {})
+        lost = {seed for key in keys for seed in failed.get(key, ())}
+        trained = {seed for key in keys if key in scores for seed in scores[key].seeds}
+        return Failure(len(lost), len(lost | trained)) if lost else None
 
     def columns(self, evaluation: str) -> list[str]:
         """Names of the sets that an evaluation scored."""
@@ -125,6 +148,7 @@ def _rows(path: str | Path) -> list[dict[str, Any]]:
         shared |= {key: metrics["backbone"][key] for key in ("parameters", "feature_width")}
         if "saliency" in metrics:
             return saliency_rows(metrics, shared)
+        shared["failed"] = metrics.get("failed")
         return [
             shared | {"evaluation": evaluation, "kind": protocol["kind"], "set": key} | _row(entry)
             for evaluation, protocol in metrics["protocols"].items()
@@ -169,13 +193,14 @@ def read_cells(paths: Iterable[str | Path], titles: Mapping[str, str]) -> Cells:
         {row["recipe"]: ModelSize(row["parameters"], row["feature_width"]) for row in rows if row["parameters"]},
         {name: read_statistics(entries) for name, entries in by_evaluation.items() if name in maps},
         {name: read_probes(entries) for name, entries in by_evaluation.items() if name in maps},
+        {name: found for name, entries in by_evaluation.items() if (found := _failed(entries))},
     )
 
 
 def _scores(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Scores]:
     """(recipe, set) -> outcomes (n_seeds, n_examples), seeds ascending."""
     grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: row["seed"]):
+    for row in sorted((row for row in rows if not row["failed"]), key=lambda row: row["seed"]):
         grouped[row["recipe"], row["set"]].append(row)
     return {
         key: Scores(
@@ -185,6 +210,15 @@ def _scores(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Scores]:
         )
         for key, found in grouped.items()
     }
+
+
+def _failed(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[int, str]]:
+    """(recipe, set) -> seed -> why it failed to train."""
+    found: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    for row in rows:
+        if row["failed"]:
+            found[row["recipe"], row["set"]][row["seed"]] = row["failed"]
+    return dict(found)
 
 
 def _sets(rows: Iterable[Mapping[str, Any]], titles: Mapping[str, str]) -> list[SetInfo]:

@@ -13,8 +13,11 @@ from vlrepro.config.base import Slug, Strict
 
 Text = Annotated[str, Field(min_length=1)]
 Direction = Literal["above", "below", "equal"]
-Quantifier = Literal["average", "most", "every"]
-RowPair = Annotated[list[Slug], Field(min_length=2, max_length=2)]
+Quantifier = Literal["average", "most", "every", "mean"]
+RowName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(@[a-z][a-z0-9_]*)?$")]
+"""A row's id, in a table with variants also `<row>@<variant>`."""
+RowPair = Annotated[list[RowName], Field(min_length=2, max_length=2)]
+SlugPair = Annotated[list[Slug], Field(min_length=2, max_length=2)]
 FactName = Literal["resnet_parameters", "resnet_width", "unaccounted_sets", "blank_rows"]
 
 
@@ -22,6 +25,12 @@ class Entry(Strict):
     """A model that also refuses values of another type, such as a number in quotes."""
 
     model_config = ConfigDict(strict=True)
+
+
+def row_and_variant(name: str) -> tuple[str, str | None]:
+    """A `RowName` as its row and its variant."""
+    row, _, variant = name.partition("@")
+    return row, variant or None
 
 
 class Version(Entry):
@@ -35,10 +44,11 @@ class ScoreTest(Entry):
     """`a` minus `b`, for each [a, b] of `pairs`, lies above (or below) `margin` in every table of the claim.
 
     `over` says on which columns: `average`, the mean over them; `every`, all; `most`, more than half of all cases
-    (pairs x tables x columns). With several pairs or tables all must hold, except for `most`. `minus` is a pair
-    whose difference is taken off: an interaction. `evaluations` are those of the tables that count, where not all.
-    `reported` are the paper's rows where they are not the rows of ours. `margin` is in percentage points; direction
-    `equal` asks for that number give or take `tolerance`.
+    (pairs x variants x evaluations x tables x columns); `mean`, the one mean over all cases. With several pairs or
+    tables all must hold, except for `most` and `mean`. `minus` is a pair whose difference is taken off: an interaction.
+    `evaluations`, `sets` and `variants` are those of the tables that count, where not all; a pair is made within each
+    variant, unless its rows name their own (`row@variant`). `reported` are the paper's rows where they are not the rows
+    of ours. `margin` is in percentage points; direction `equal` asks for that number give or take `tolerance`.
     """
 
     kind: Literal["scores"]
@@ -48,6 +58,8 @@ class ScoreTest(Entry):
     minus: RowPair | None = None
     reported: list[RowPair] | None = Field(None, min_length=1)
     evaluations: list[Slug] | None = None
+    sets: list[Slug] | None = Field(None, min_length=1)
+    variants: list[Slug] | None = Field(None, min_length=1)
     margin: float = 0.0
     tolerance: Annotated[float, Field(gt=0)] | None = None
 
@@ -55,13 +67,23 @@ class ScoreTest(Entry):
     def _equality_has_a_tolerance(self) -> ScoreTest:
         if (self.direction == "equal") != (self.tolerance is not None):
             raise ValueError("direction equal and tolerance go together")
-        if self.direction == "equal" and self.over != "average":
-            raise ValueError("direction equal is for over: average")
+        if self.direction == "equal" and self.over not in ("average", "mean"):
+            raise ValueError("direction equal is for over: average and over: mean")
         return self
 
-    def rows(self) -> list[str]:
-        """Ids of all rows of ours."""
-        return [row for pair in [*self.pairs, *([self.minus] if self.minus else [])] for row in pair]
+    @model_validator(mode="after")
+    def _all_or_none_name_variants(self) -> ScoreTest:
+        for pairs in (self.pairs, self.reported or []):
+            for pair in pairs:
+                if len({"@" in name for name in [*pair, *(self.minus or [])]}) > 1:
+                    raise ValueError(f"pair {pair}: all of its rows name a variant or none does, those of minus too")
+        return self
+
+    def names(self) -> list[str]:
+        """Names of all rows, of ours and of the paper's."""
+        return [
+            row for pair in [*self.pairs, *([self.minus] if self.minus else []), *(self.reported or [])] for row in pair
+        ]
 
     def bound(self) -> float:
         """`margin` as a share."""
@@ -87,7 +109,7 @@ class PurityTest(Entry):
     over: Literal["average"] = "average"
     direction: Literal["above", "below"]
     criterion: Literal["concept", "label", "group"]
-    pairs: list[RowPair] = Field(min_length=1)
+    pairs: list[SlugPair] = Field(min_length=1)
 
 
 class AgreementTest(Entry):
@@ -99,8 +121,44 @@ class AgreementTest(Entry):
     kind: Literal["agreement"]
     over: Literal["average"] = "average"
     direction: Literal["above", "below"] = "above"
-    between: RowPair
+    between: SlugPair
     rows: list[Slug] = Field(min_length=4)
+
+
+class ChanceTest(Entry):
+    """Every one of the cells of `rows` is at chance: its interval ends no more than `tolerance` points above it.
+
+    Direction `above` asks for the contrary, an interval wholly more than `tolerance` points above chance. A run that
+    failed to train is at chance. `evaluations`, `sets` and `variants` as in `ScoreTest`.
+    """
+
+    kind: Literal["chance"]
+    direction: Literal["at", "above"] = "at"
+    rows: list[RowName] = Field(min_length=1)
+    evaluations: list[Slug] | None = None
+    sets: list[Slug] | None = Field(None, min_length=1)
+    variants: list[Slug] | None = Field(None, min_length=1)
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+
+    def names(self) -> list[str]:
+        """Names of all rows."""
+        return self.rows
+
+
+class CostTest(Entry):
+    """A training step takes at most `ratio` times as long for `a` as for `b`, in the mean over the [a, b] of `pairs`.
+
+    See `vlrepro.tables.costs`; `variants` as in `ScoreTest`.
+    """
+
+    kind: Literal["cost"]
+    pairs: list[RowPair] = Field(min_length=1)
+    variants: list[Slug] | None = Field(None, min_length=1)
+    ratio: Annotated[float, Field(ge=1)] = 1.05
+
+    def names(self) -> list[str]:
+        """Names of all rows."""
+        return [row for pair in self.pairs for row in pair]
 
 
 class FactTest(Entry):
@@ -111,7 +169,9 @@ class FactTest(Entry):
     arguments: dict[str, Any]
 
 
-ClaimTest = Annotated[ScoreTest | PurityTest | AgreementTest | FactTest, Field(discriminator="kind")]
+ClaimTest = Annotated[
+    ScoreTest | PurityTest | AgreementTest | ChanceTest | CostTest | FactTest, Field(discriminator="kind")
+]
 
 
 class PaperClaim(Entry):
@@ -136,6 +196,6 @@ class PaperClaim(Entry):
     def _test_or_reason(self) -> PaperClaim:
         if (self.test is None) == (self.untestable is None):
             raise ValueError(f"claim {self.id!r}: give either test or untestable")
-        if isinstance(self.test, ScoreTest | AgreementTest) != bool(self.tables):
-            raise ValueError(f"claim {self.id!r}: a test of scores needs tables, and no other does")
+        if isinstance(self.test, ScoreTest | AgreementTest | ChanceTest | CostTest) != bool(self.tables):
+            raise ValueError(f"claim {self.id!r}: a test of scores needs tables, and so does one of costs, no other")
         return self

@@ -11,6 +11,7 @@ _LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     | {"−": "$-$", "–": "--", "…": r"\ldots{}", "×": r"$\times$"}
+    | {"γ": r"$\gamma$", "α": r"$\alpha$", "β": r"$\beta$"}
     | {"▲": r"$\uparrow$", "▼": r"$\downarrow$", "○": r"$\circ$"}
 )
 """Brackets and stars go in braces because LaTeX takes one after a line break for an argument of the break."""

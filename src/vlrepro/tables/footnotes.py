@@ -8,6 +8,11 @@ from vlrepro.tables.cells import SetInfo
 from vlrepro.tables.saliency_columns import SCORES
 from vlrepro.tables.study import PaperTable, Study
 
+FAILED = (
+    "Failed to train: the loss of a run was no longer finite, so it has no score. A cell with such a run has no number,"
+    " nor has a difference that it is part of."
+)
+
 
 def footnotes(
     study: Study,
@@ -82,7 +87,8 @@ def _sets_notes(study: Study, table: PaperTable, sets: Mapping[str, Sequence[Set
             f" {100 * e.chance:.1f} % on average; {e.left_out:,} more left out, without a usable mask)."
             for e in named.values()
         ]
-    found = {name: _sets(sets[name]) for name in table.evaluations if sets.get(name)}
+    chosen = {name: [e for e in sets.get(name, ()) if table.about(e.name)] for name in table.evaluations}
+    found = {name: _sets(entries) for name, entries in chosen.items() if entries}
     if len(set(found.values())) == 1:
         return [f"Data sets: {next(iter(found.values()))}."]
     return [f"Data sets, {study.evaluations[name].title}: {text}." for name, text in found.items()]

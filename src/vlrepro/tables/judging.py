@@ -9,8 +9,19 @@ from typing import Any
 
 from vlrepro.tables.agreement import judge_agreement
 from vlrepro.tables.cells import Cells
-from vlrepro.tables.claims import AgreementTest, Direction, FactTest, PaperClaim, PurityTest, ScoreTest
+from vlrepro.tables.chance import judge_chance, judge_printed_chance
+from vlrepro.tables.claims import (
+    AgreementTest,
+    ChanceTest,
+    CostTest,
+    Direction,
+    FactTest,
+    PaperClaim,
+    PurityTest,
+    ScoreTest,
+)
 from vlrepro.tables.comparisons import Comparison, comparisons_of, labels_of
+from vlrepro.tables.costs import Timings, judge_cost
 from vlrepro.tables.facts import check_fact
 from vlrepro.tables.reported import judge_reported
 from vlrepro.tables.statistics import (
@@ -37,6 +48,7 @@ from vlrepro.tables.verdicts import (
 
 _NOT_OF_CELLS = "The claim is not about the cells of a table."
 _NOT_PRINTED = "The paper does not print these scores."
+_NO_TIMES = "The paper prints no times."
 _NOT_OF_RUNS = "The claim is about what the paper prints, not about what a run gives."
 
 
@@ -51,19 +63,40 @@ class JudgedClaim:
     reported: Verdict
 
 
+@dataclass(frozen=True)
+class Results:
+    """What claims are judged on: cells, resampled by evaluation, summaries of mined pairs, times of trainings."""
+
+    cells: Cells
+    resampled: Mapping[str, Mapping[tuple[str, str], Resampled]]
+    summaries: Mapping[str, Any]
+    timings: Timings
+
+    def columns(self, evaluation: str) -> list[str]:
+        """Names of the sets that an evaluation scored."""
+        return self.cells.columns(evaluation)
+
+
 def judge_claims(
-    study: Study, cells: Cells, scale: str, summaries: Mapping[str, Any] | None = None, resamples: int = RESAMPLES
+    study: Study,
+    cells: Cells,
+    scale: str,
+    summaries: Mapping[str, Any] | None = None,
+    resamples: int = RESAMPLES,
+    timings: Timings | None = None,
 ) -> list[JudgedClaim]:
     """Judge every claim of a study.
 
-    `summaries` maps the names of mined pairs to their summaries. The verdict on ours is "not run" where a row has no
-    recipe and "pending" where a score or summary is missing. At another scale than `paper` a claim about the size of
-    an effect is not judged: see `sizes_unjudged`. Raises `UserError` for scores that cannot be.
+    `summaries` maps the names of mined pairs to their summaries, `timings` recipes to seconds a training step, one
+    number a run. The verdict on ours is "not run" where a row has no recipe, "pending" where a score or summary is
+    missing, and "undecided" where a run failed to train, unless that is what is claimed. At another scale than `paper`
+    a claim about the size of an effect is not judged: see `sizes_unjudged`. Raises `UserError` for scores that cannot
+    be.
     """
     wanted = {name for claim in study.claims for name in _evaluations(study, claim)}
     found = {name: cells.resampled(name, cells.columns(name), resamples) for name in sorted(wanted)}
-    columns = {name: cells.columns(name) for name in found}
-    judged = [_judge(study, claim, found, columns, summaries or {}) for claim in study.claims]
+    results = Results(cells, found, summaries or {}, timings or {})
+    judged = [_judge(study, claim, results) for claim in study.claims]
     return judged if scale == "paper" else [sizes_unjudged(entry) for entry in judged]
 
 
@@ -72,7 +105,9 @@ def _evaluations(study: Study, claim: PaperClaim) -> Sequence[str]:
     test = claim.test
     if isinstance(test, AgreementTest):
         return test.between
-    named = test.evaluations if isinstance(test, ScoreTest) else None
+    if isinstance(test, CostTest):
+        return ()
+    named = test.evaluations if isinstance(test, ScoreTest | ChanceTest) else None
     return named or [name for table in claim.tables for name in study.table(table).evaluations]
 
 
@@ -88,27 +123,29 @@ def sizes_unjudged(judged: JudgedClaim) -> JudgedClaim:
     return replace(judged, ours=replace(judged.ours, outcome="not testable", reason=reason))
 
 
-def _judge(
-    study: Study,
-    claim: PaperClaim,
-    cells: Mapping[str, Mapping[tuple[str, str], Resampled]],
-    columns: Mapping[str, Sequence[str]],
-    summaries: Mapping[str, Any],
-) -> JudgedClaim:
+def _judge(study: Study, claim: PaperClaim, results: Results) -> JudgedClaim:
     test, examples, labels = claim.test, "", ()
     if isinstance(test, ScoreTest):
         comparisons = list(comparisons_of(study, claim.tables, test, test.pairs))
         labels = tuple(dict.fromkeys(comparison.label() for comparison in comparisons))
         examples = " or ".join(dict.fromkeys(study.evaluations[c.evaluation].examples for c in comparisons))
-        ours = judge_scores(study, test, comparisons, cells, columns)
+        ours = judge_scores(study, test, comparisons, results)
         reported = judge_reported(study, claim.tables, test)
+    elif isinstance(test, ChanceTest):
+        ours = judge_chance(study, claim.tables, test, results.cells, results.resampled)
+        reported = judge_printed_chance(study, claim.tables, test)
+    elif isinstance(test, CostTest):
+        ours, reported = (
+            judge_cost(study, claim.tables, test, results.timings),
+            Verdict("not testable", reason=_NO_TIMES),
+        )
     elif isinstance(test, PurityTest):
         labels = tuple(f"pairs {a} minus pairs {b}" for a, b in test.pairs)
-        ours, reported = judge_purity(test, summaries), Verdict("not testable", reason=_NOT_OF_CELLS)
+        ours, reported = judge_purity(test, results.summaries), Verdict("not testable", reason=_NOT_OF_CELLS)
     elif isinstance(test, AgreementTest):
         titles = [study.evaluations[name].title for name in test.between]
         labels = (f"rank agreement of {titles[0]} and {titles[1]}",)
-        ours = judge_agreement(study.table(claim.tables[0]), test, cells, columns)
+        ours = _judge_agreement(study, claim, test, results)
         reported = Verdict("not testable", reason=_NOT_PRINTED)
     elif isinstance(test, FactTest):
         fact = check_fact(study, test.fact, test.arguments)
@@ -120,40 +157,76 @@ def _judge(
     return JudgedClaim(claim, labels, examples, ours, reported)
 
 
-def judge_scores(
-    study: Study,
-    test: ScoreTest,
-    comparisons: Sequence[Comparison],
-    cells: Mapping[str, Mapping[tuple[str, str], Resampled]],
-    columns: Mapping[str, Sequence[str]],
-) -> Verdict:
-    """Judge on our resampled `cells`, by evaluation and (recipe, column)."""
+def _judge_agreement(study: Study, claim: PaperClaim, test: AgreementTest, results: Results) -> Verdict:
+    table = study.table(claim.tables[0])
+    recipes = {table.row(name).key: table.row(name).full_label() for name in test.rows}
+    for evaluation in test.between:
+        for recipe, label in recipes.items():
+            failure = results.cells.failure(evaluation, [recipe], results.columns(evaluation)) if recipe else None
+            if failure:
+                return Verdict("undecided", reason=f"{label} {failure}.")
+    columns = {name: results.columns(name) for name in test.between}
+    return judge_agreement(table, test, results.resampled, columns)
+
+
+def judge_scores(study: Study, test: ScoreTest, comparisons: Sequence[Comparison], results: Results) -> Verdict:
+    """Judge on our resampled cells; a comparison with a row that is blank in its variant does not count."""
+    comparisons = [c for c in comparisons if not any(member.blank for member in c.members())]
+    if not comparisons or any(member.key is None for c in comparisons for member in c.members()):
+        return Verdict("not run")
+    sets = [c.sets(results.columns(c.evaluation), test.sets) for c in comparisons]
+    if lost := _failures(comparisons, sets, results):
+        return Verdict("undecided", reason=f"{'; '.join(lost)}.")
     found = []
-    for comparison in comparisons:
-        recipes = [comparison.table.row(name).key for name in comparison.rows()]
-        if None in recipes:
-            return Verdict("not run")
-        sets = columns.get(comparison.evaluation, ())
-        found.append([_contrast(cells.get(comparison.evaluation, {}), recipes, name) for name in sets])
+    for comparison, names in zip(comparisons, sets, strict=True):
+        cells = results.resampled.get(comparison.evaluation, {})
+        keys = [member.key or "" for member in comparison.members()]
+        found.append([_contrast(cells, keys, name) for name in names])
     averages = [average_over_columns(differences) for differences in found]
     mean = average_over_columns(averages)
     if mean is None:
         return Verdict("pending")
-    outcome, counts = _outcome(test, found, averages)
+    outcome, counts = _outcome(test, found, averages, mean)
     if len(comparisons) == 1:
         return Verdict(outcome, interval(mean), counts)
-    parts = tuple(zip(labels_of(study, comparisons), map(interval, averages), strict=True))
+    if test.over == "mean" and len({c.variant for c in comparisons}) > 1:
+        parts = _by_variant(comparisons, averages)
+    else:
+        parts = tuple(zip(labels_of(study, comparisons), map(interval, averages), strict=True))
     return Verdict(outcome, interval(mean), counts, parts)
 
 
+def _by_variant(comparisons: Sequence[Comparison], averages: Sequence[Resampled]) -> tuple[tuple[str, Interval], ...]:
+    """(variant's title, the mean over its comparisons)."""
+    found: dict[str, list[Resampled]] = {}
+    for comparison, average in zip(comparisons, averages, strict=True):
+        found.setdefault(comparison.table.variants[comparison.variant or ""], []).append(average)
+    means = {title: average_over_columns(entries) for title, entries in found.items()}
+    return tuple((title, interval(mean)) for title, mean in means.items() if mean is not None)
+
+
+def _failures(comparisons: Sequence[Comparison], sets: Sequence[Sequence[str]], results: Results) -> list[str]:
+    """The rows of the comparisons that failed to train, in words."""
+    found = {}
+    for comparison, names in zip(comparisons, sets, strict=True):
+        for row, variant in comparison.members():
+            key = row.key_of(variant) or ""
+            if failure := results.cells.failure(comparison.evaluation, [key], names):
+                title = comparison.table.variants.get(variant or "")
+                found[key] = f"{row.full_label()}{f', {title},' if title else ''} {failure}"
+    return list(found.values())
+
+
 def _outcome(
-    test: ScoreTest, found: Sequence[Sequence[Resampled]], averages: Sequence[Resampled]
+    test: ScoreTest, found: Sequence[Sequence[Resampled]], averages: Sequence[Resampled], mean: Resampled
 ) -> tuple[Outcome, Counts]:
-    """The outcome over the averages or over all cases, and what was counted."""
+    """The outcome over the averages, their mean, or over all cases, and what was counted."""
     direction: Direction = "above" if test.direction == "equal" else test.direction
     cases = [shifted(cell, test.counted_from()) for differences in found for cell in differences]
     unit: Unit = "data sets" if len(found) == 1 else "cases"
     outcome, counts = judge_count(cases, direction, needed_for(test.over, len(cases)), unit)
+    if test.over == "mean":
+        return judge(interval(mean), test.direction, test.bound(), test.reach()), counts
     if test.over == "average":
         if len(found) > 1 and test.direction != "equal":
             moved = [shifted(cell, test.counted_from()) for cell in averages]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
-Status = Literal["done", "pending", "not run", "printed", "blank"]
+Status = Literal["done", "pending", "not run", "failed", "printed", "blank"]
 Kind = Literal["ours", "difference", "paper"]
 
 
@@ -13,8 +14,9 @@ Kind = Literal["ours", "difference", "paper"]
 class Cell:
     """One number with its interval, or the reason why there is none.
 
-    The paper's cells are `printed` or `blank`, ours `done`, `pending` (scores missing) or `not run` (no recipe).
-    The number is a share, not a percentage; of unit `count` it is a whole number.
+    The paper's cells are `printed` or `blank`, ours `done`, `pending` (scores missing), `not run` (no recipe), `blank`
+    (no recipe in this column) or `failed` (a run failed to train). The number is a share, not a percentage; of unit
+    `count` it is a whole number. `text` is shown in its place: the digits that the paper prints, or what failed.
     """
 
     status: Status
@@ -24,16 +26,25 @@ class Cell:
     n_seeds: int | None = None
     covers: str | None = None
     unit: Literal["share", "count"] = "share"
+    text: str | None = None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's key and heading, the title of its evaluation, and whether it is a mean over that one's data sets."""
+    """A column's key and heading, the title of its evaluation, and whether it is a mean over that one's data sets.
+
+    Neighbours of one `group` share that heading above their own.
+    """
 
     name: str
     title: str
     evaluation: str = ""
     average: bool = False
+    group: str = ""
+
+    def full_title(self) -> str:
+        """Its heading with the one above it."""
+        return f"{self.group} {self.title}".strip()
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,12 @@ class Part:
     heading: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+
+    def groups(self) -> list[tuple[str, int]]:
+        """(heading, how many columns it is over) of the line above the columns' own; nothing where there is none."""
+        if not any(column.group for column in self.columns):
+            return []
+        return [(group, len(list(columns))) for group, columns in groupby(self.columns, key=lambda c: c.group)]
 
     def most_seeds(self) -> int:
         """The largest number of seeds of any cell; cells with fewer are marked."""

@@ -32,9 +32,11 @@ class Shown:
 
 
 def show(cell: Cell, part: Part) -> Shown:
-    """The texts of a cell, to one decimal; in a part of differences with the sign that its interval allows."""
+    """The texts of a cell, to one decimal or as printed; of a difference with the sign that its interval allows."""
     if cell.value is None:
-        return Shown(_BLANK if cell.status == "blank" else cell.status)
+        return Shown(_BLANK if cell.status == "blank" else cell.text or cell.status)
+    if cell.text is not None:
+        return Shown(cell.text)
     if cell.unit == "count":
         return Shown(f"{cell.value:,.0f}")
     number = signed_points if part.kind == "difference" else _percent
@@ -49,7 +51,8 @@ def to_csv(table: Table) -> str:
     """One line a cell with the columns `CSV_COLUMNS`; numbers in percent or percentage points.
 
     `block` is "paired difference" for differences; `source` is `ours` or `paper`; what is not there is empty.
-    `column` is "Avg" for a mean over data sets. A count, such as that of parameters, is given as it is.
+    `column` is "Avg" for a mean over data sets, and begins with the heading above it where there is one. A count, such
+    as that of parameters, is given as it is.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -61,7 +64,7 @@ def to_csv(table: Table) -> str:
                 exact = int if cell.unit == "count" else exact_percent
                 numbers = ["" if value is None else exact(value) for value in (cell.value, cell.low, cell.high)]
                 source = "paper" if part.kind == "paper" else "ours"
-                heading = "Avg" if column.average else column.title
+                heading = f"{column.group} Avg".strip() if column.average else column.full_title()
                 place = [f"{table.slug}_{table.name}", block, row.label, column.evaluation, heading]
                 writer.writerow([*place, *numbers, cell.n_seeds, cell.covers, cell.status, source])
     return stream.getvalue()
@@ -72,8 +75,7 @@ def to_markdown(table: Table) -> str:
     lines = [f"### {as_markdown(table.heading)}"]
     for part in table.parts:
         titles = [as_markdown(column.title) for column in part.columns]
-        lines += ["", f"**{as_markdown(part.heading)}**", "", pipes(["Model", *titles])]
-        lines.append(pipes(["---", *("--:" for _ in titles)]))
+        lines += ["", f"**{as_markdown(part.heading)}**", "", *_markdown_head(part)]
         for block, rows in _blocks(part):
             if block:
                 lines.append(pipes([f"*{as_markdown(block)}*", *("" for _ in titles)]))
@@ -140,6 +142,16 @@ def _markdown_cell(cell: Cell, part: Part) -> str:
     return " ".join(word for word in words if word)
 
 
+def _markdown_head(part: Part) -> list[str]:
+    """The headings; of two lines the second is a row of the table, since Markdown has one line of them."""
+    titles = [as_markdown(column.title) for column in part.columns]
+    line = pipes(["---", *("--:" for _ in titles)])
+    if not part.groups():
+        return [pipes(["Model", *titles]), line]
+    groups = [text for group, n in part.groups() for text in (as_markdown(group), *[""] * (n - 1))]
+    return [pipes(["Model", *groups]), line, pipes(["", *(f"**{title}**" for title in titles)])]
+
+
 def _latex_part(part: Part) -> list[str]:
     titles = [as_latex(column.title) for column in part.columns]
     lines = [
@@ -147,6 +159,7 @@ def _latex_part(part: Part) -> list[str]:
         r"\sbox0{%",
         rf"\begin{{tabular}}{{@{{}}l{'c' * len(titles)}@{{}}}}",
         r"\toprule",
+        *_latex_groups(part),
         " & ".join(["Model", *titles]) + r" \\",
         r"\midrule",
     ]
@@ -160,6 +173,16 @@ def _latex_part(part: Part) -> list[str]:
     return [*lines, r"\bottomrule", r"\end{tabular}}", fit]
 
 
+def _latex_groups(part: Part) -> list[str]:
+    """The line of headings above the columns' own, ruled below each; nothing where there is none."""
+    cells, rules, at = [""], [], 2
+    for group, n in part.groups():
+        cells.append(rf"\multicolumn{{{n}}}{{c}}{{{as_latex(group)}}}")
+        rules += [rf"\cmidrule(lr){{{at}-{at + n - 1}}}"] if group else []
+        at += n
+    return [" & ".join(cells) + r" \\", "".join(rules)] if part.groups() else []
+
+
 def _latex_cell(cell: Cell, part: Part) -> str:
     shown = show(cell, part)
     value = as_latex(f"{shown.value} {shown.symbol}")
@@ -168,11 +191,10 @@ def _latex_cell(cell: Cell, part: Part) -> str:
 
 
 def _html_part(part: Part) -> list[str]:
-    heads = "".join(f'<th scope="col">{as_html(column.title)}</th>' for column in part.columns)
     lines = [
         f'<table class="cells cells-{part.kind}">',
         f"<caption>{as_html(part.heading)}</caption>",
-        f'<thead><tr><th scope="col">Model</th>{heads}</tr></thead>',
+        *_html_head(part),
     ]
     for block, rows in _blocks(part):
         lines.append("<tbody>")
@@ -184,6 +206,22 @@ def _html_part(part: Part) -> list[str]:
             lines.append(f'<tr><th scope="row">{as_html(row.label)}</th>{cells}</tr>')
         lines.append("</tbody>")
     return [*lines, "</table>"]
+
+
+def _html_head(part: Part) -> list[str]:
+    heads = "".join(f'<th scope="col">{as_html(column.title)}</th>' for column in part.columns)
+    if not part.groups():
+        return [f'<thead><tr><th scope="col">Model</th>{heads}</tr></thead>']
+    spans = "".join(f'<colgroup span="{n}"></colgroup>' for _, n in part.groups())
+    groups = "".join(
+        f'<th scope="colgroup" colspan="{n}">{as_html(group)}</th>' if group else f'<td colspan="{n}"></td>'
+        for group, n in part.groups()
+    )
+    return [
+        f"<colgroup></colgroup>{spans}",
+        f'<thead><tr><th scope="col" rowspan="2">Model</th>{groups}</tr>',
+        f"<tr>{heads}</tr></thead>",
+    ]
 
 
 def _html_cell(cell: Cell, part: Part) -> str:

@@ -13,14 +13,17 @@ from vlrepro.tables.claims import Direction, Quantifier, ScoreTest
 from vlrepro.tables.statistics import LEVEL, Interval, Resampled, interval
 
 Outcome = Literal["supported", "contradicted", "undecided", "pending", "not run", "not testable"]
-Unit = Literal["data sets", "comparisons", "cases"]
+NAMED = 9
+"""Comparisons that an explanation names one by one; a claims file has them all."""
+Unit = Literal["data sets", "comparisons", "cases", "cells"]
 
 
 @dataclass(frozen=True)
 class Counts:
     """How many of `columns` differences have the claimed sign, and how many are clear of 0 on either side.
 
-    `unit` says what is counted: data sets, comparisons (averages of row pairs), or cases (data sets of comparisons).
+    `unit` says what is counted: data sets, comparisons (averages of row pairs), cases (data sets of comparisons), or
+    printed cells of a grid.
     `needed` of them with the claimed sign make the claim true. `clear_for` and `clear_against` count intervals at
     `level_for` and `level_against` (see `judge_count`); None for printed cells, which have no intervals.
     """
@@ -50,7 +53,8 @@ class Agreement:
 class Verdict:
     """An outcome and what decided it: the mean difference, counts, single comparisons, or a reason in words.
 
-    `agreement` is what decided a test of that kind, which is not in points.
+    `agreement` is what decided a test of that kind, which is not in points. `n_seeds` is given where the verdict rests
+    on scores without being about their difference.
     """
 
     outcome: Outcome
@@ -59,12 +63,13 @@ class Verdict:
     comparisons: tuple[tuple[str, Interval], ...] = ()
     reason: str | None = None
     agreement: Agreement | None = None
+    n_seeds: int | None = None
 
     @property
     def wording(self) -> str:
         """The outcome as it is shown: what rests on one training is called so, for it may not hold for another."""
         found = self.difference or self.agreement
-        one = found is not None and found.n_seeds == 1
+        one = (self.n_seeds if found is None else found.n_seeds) == 1
         return f"{self.outcome} by one seed" if one and self.outcome in ("supported", "contradicted") else self.outcome
 
 
@@ -142,9 +147,11 @@ def explain(verdict: Verdict, test: object, examples: str) -> str:
     words = []
     if verdict.difference is not None:
         words.append(f"Mean difference {points(verdict.difference)}")
-    if verdict.counts is not None and isinstance(test, ScoreTest):
+    if verdict.counts is not None and verdict.counts.columns > 1 and isinstance(test, ScoreTest):
         words.append(_counted(verdict.counts, test))
-    words += [f"{label}: {points(found)}" for label, found in verdict.comparisons]
+    words += [f"{label}: {points(found)}" for label, found in verdict.comparisons[:NAMED]]
+    if len(verdict.comparisons) > NAMED:
+        words.append(f"and {len(verdict.comparisons) - NAMED} more comparisons")
     if verdict.reason:
         words.append(verdict.reason)
     covered = verdict.difference or (verdict.comparisons[0][1] if verdict.comparisons else None)
@@ -190,7 +197,7 @@ def _counted(counts: Counts, test: ScoreTest) -> str:
     bound = signed_points(test.counted_from()) if test.counted_from() else "0"
     side = "above" if test.direction == "equal" else test.direction
     text = f"{counts.signed} of {counts.columns} {counts.unit} {side} {bound}"
-    if counts.clear_for is None or (test.over == "average" and counts.unit == "data sets"):
+    if counts.clear_for is None or test.over == "mean" or (test.over == "average" and counts.unit == "data sets"):
         return text
     return (
         f"{text}; clear of it: {counts.clear_for} {side} (level {100 * counts.level_for:.1f} %),"
@@ -201,6 +208,8 @@ def _counted(counts: Counts, test: ScoreTest) -> str:
 def _coverage(mean: Interval, examples: str) -> str:
     if mean.covers == "data sets":
         return "the interval is over the paper's data sets, the only sample that is printed"
+    if mean.covers == "columns":
+        return "the interval is over the table's columns, the only sample that is printed"
     if mean.covers == "pairs":
         return "the interval is over mined pairs"
     if mean.n_seeds == 1:

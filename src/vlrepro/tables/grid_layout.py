@@ -1,0 +1,79 @@
+"""A grid table as it is shown: the columns that the paper prints, filled by our recipes, sets and evaluations.
+
+At another scale than the paper's a column of a table without variants is headed by our data set's title, since that is
+what it is about; `columns_note` says which of the paper's it stands for.
+"""
+
+from __future__ import annotations
+
+from vlrepro.tables.cells import Cells
+from vlrepro.tables.parts import Column, Part, Row
+from vlrepro.tables.scored import Scored
+from vlrepro.tables.study import PaperColumn, PaperTable, Study
+
+
+def grid_parts(
+    study: Study, table: PaperTable, cells: Cells, scale: str, resamples: int
+) -> tuple[list[Part], set[int]]:
+    """Our cells and their paired differences, and the seeds that they rest on.
+
+    A column that the paper does not print is left out where its set was not evaluated.
+    """
+    sets = {
+        name: list(dict.fromkeys(c.set for c in table.columns if c.set and c.evaluation == name))
+        for name in table.evaluations
+    }
+    scored = {name: Scored.of(cells, name, found, resamples) for name, found in sets.items()}
+    evaluated = {name: set(cells.columns(name)) for name in table.evaluations}
+    chosen = [c for c in table.columns if not c.extra or c.set in evaluated[c.evaluation or ""]]
+    columns = tuple(_column(study, table, column, cells, scale) for column in chosen)
+    ours = [
+        Row(row.id, row.label, row.block, tuple(scored[c.evaluation].mean(row, c.variant, c.set) for c in chosen))
+        for row in table.rows
+    ]
+    differences = [
+        Row(
+            f"{row.id}-minus-{base.id}",
+            row.minus(base),
+            None,
+            tuple(
+                scored[c.evaluation].difference(row.key_of(c.variant), base.key_of(c.variant), c.set) for c in chosen
+            ),
+        )
+        for row, base in table.comparisons()
+    ]
+    words = "row minus baseline of the same column" if table.variants else "row minus baseline"
+    parts = [
+        Part("ours", f"Re-run, scale {scale}", columns, tuple(ours)),
+        Part("difference", f"Re-run, paired differences in percentage points, {words}", columns, tuple(differences)),
+    ]
+    return parts, {seed for entry in scored.values() for seed in entry.seeds()}
+
+
+def columns_note(table: PaperTable, cells: Cells, scale: str) -> list[str]:
+    """Which of our data sets stands under which of the paper's headings, and which columns are ours alone."""
+    titles = _titles(cells)
+    pairs = {
+        titles[column.set]: table.group_of(column)
+        for column in table.printed_columns()
+        if column.set in titles and not table.variants and titles[column.set] != table.group_of(column)
+    }
+    notes = []
+    if pairs and scale != "paper":
+        notes.append(f"In the place of the paper's columns: {'; '.join(f'{a} for {b}' for a, b in pairs.items())}.")
+    extra = dict.fromkeys(titles[c.set] for c in table.columns if c.extra and c.set in titles)
+    if extra:
+        notes.append(f"Columns that the paper does not have: {', '.join(extra)}.")
+    return notes
+
+
+def _column(study: Study, table: PaperTable, column: PaperColumn, cells: Cells, scale: str) -> Column:
+    group = table.group_of(column)
+    if not table.variants and (scale != "paper" or column.extra):
+        group = _titles(cells).get(column.set, group)
+    return Column(column.name, column.title, study.evaluations[column.evaluation].title, group=group)
+
+
+def _titles(cells: Cells) -> dict[str | None, str]:
+    """Set -> its title, over all evaluations."""
+    return {entry.name: entry.title for sets in cells.sets.values() for entry in sets}
