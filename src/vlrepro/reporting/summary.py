@@ -141,7 +141,7 @@ def _difference(claim: Claim, reach: float) -> Html:
     numbers = f"{signed_points(value / 100)} [{signed_points(low / 100)}, {signed_points(high / 100)}]"
     parts = [interval_strip(value, low, high, reach), element("span", numbers, class_="numbers")]
     counts, test = claim["ours"]["counts"], claim["test"]
-    if counts and test["over"] != "average":
+    if counts and test["over"] not in ("average", "mean"):
         words = f"{counts['signed']} of {counts['columns']} {counts['unit']} {test['direction']} 0"
         parts.append(element("span", words, class_="numbers"))
     return join(parts)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from vlrepro.tables.claims import ChanceTest, CostTest, ScoreTest, row_and_variant
 from vlrepro.tables.study import PaperTable, Study, TableRow
+
+PRECISION = 10
+"""Decimals of differences of printed numbers: equal ones must differ by 0, not by a float's last bit."""
 
 
 class Member(NamedTuple):
@@ -96,7 +100,8 @@ def printed_differences(comparison: Comparison, wanted: Sequence[str] | None = N
     cells = [table.reported_under(member.row.id, evaluation, member.variant) for member in comparison.members()]
     common = [name for name in cells[0] if all(name in row for row in cells) and (wanted is None or name in wanted)]
     signs = (1, -1, -1, 1)
-    return {name: sum(sign * row[name] for sign, row in zip(signs, cells, strict=False)) / 100 for name in common}
+    sums = {name: math.fsum(sign * row[name] for sign, row in zip(signs, cells, strict=False)) for name in common}
+    return {name: round(total / 100, PRECISION) for name, total in sums.items()}
 
 
 def _minus(table: PaperTable, first: Member, second: Member) -> str:

@@ -14,7 +14,7 @@ from vlrepro.tables.study import PaperColumn, PaperTable, Study
 
 def grid_parts(
     study: Study, table: PaperTable, cells: Cells, scale: str, resamples: int
-) -> tuple[list[Part], set[int]]:
+) -> tuple[list[Part], list[int]]:
     """Our cells and their paired differences, and the seeds that they rest on.
 
     A column that the paper does not print is left out where its set was not evaluated.
@@ -47,7 +47,7 @@ def grid_parts(
         Part("ours", f"Re-run, scale {scale}", columns, tuple(ours)),
         Part("difference", f"Re-run, paired differences in percentage points, {words}", columns, tuple(differences)),
     ]
-    return parts, {seed for entry in scored.values() for seed in entry.seeds()}
+    return parts, sorted({seed for entry in scored.values() for seed in entry.seeds()})
 
 
 def columns_note(table: PaperTable, cells: Cells, scale: str) -> list[str]:

@@ -45,7 +45,16 @@ def build_table(
     if table.grid:
         parts, seeds = grid_parts(study, table, cells, scale, resamples)
         notes = [*columns_note(table, cells, scale), *stand_ins]
-        return _shown(study, table, cells, scale, ([*parts, _reported(table)], []), sorted(seeds), notes)
+        return _shown(study, table, cells, scale, ([*parts, _reported(table)], []), seeds, notes)
+    parts, seeds = _parts(study, table, cells, scale, resamples)
+    if table.printed:
+        return _shown(study, table, cells, scale, ([*parts, _reported(table)], []), seeds, stand_ins)
+    shown = _summaries(table, parts, cells.models, scale), [_without_averages(part) for part in parts]
+    return _shown(study, table, cells, scale, shown, seeds, stand_ins)
+
+
+def _parts(study: Study, table: PaperTable, cells: Cells, scale: str, resamples: int) -> tuple[list[Part], list[int]]:
+    """Our cells and our differences under each evaluation of each variant, and the seeds that they rest on."""
     parts, seeds = [], set()
     for variant in table.every_variant():
         for evaluation in table.evaluations:
@@ -55,13 +64,7 @@ def build_table(
             parts.append(_ours(table, variant, columns, scored, f"Re-run, scale {scale}"))
             parts.append(_differences(table, variant, columns, scored))
             seeds |= scored.seeds()
-    details: list[Part] = []
-    if table.printed:
-        parts.append(_reported(table))
-    else:
-        details = [_without_averages(part) for part in parts]
-        parts = _summaries(table, parts, cells.models, scale)
-    return _shown(study, table, cells, scale, (parts, details), sorted(seeds), stand_ins)
+    return parts, sorted(seeds)
 
 
 def _shown(

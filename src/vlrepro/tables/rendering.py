@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from vlrepro.tables.escaping import as_html, as_latex, as_markdown, pipes
-from vlrepro.tables.parts import Cell, Part, Row, Table
+from vlrepro.tables.parts import Cell, Column, Part, Row, Table
 from vlrepro.tables.verdicts import signed_points
 
 CSV_COLUMNS = (
@@ -51,8 +51,8 @@ def to_csv(table: Table) -> str:
     """One line a cell with the columns `CSV_COLUMNS`; numbers in percent or percentage points.
 
     `block` is "paired difference" for differences; `source` is `ours` or `paper`; what is not there is empty.
-    `column` is "Avg" for a mean over data sets, and begins with the heading above it where there is one. A count, such
-    as that of parameters, is given as it is.
+    `column` is "Avg" for a mean over data sets. A heading above the columns' own stands before the column, before the
+    evaluation of a mean. A count, such as that of parameters, is given as it is.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -64,10 +64,16 @@ def to_csv(table: Table) -> str:
                 exact = int if cell.unit == "count" else exact_percent
                 numbers = ["" if value is None else exact(value) for value in (cell.value, cell.low, cell.high)]
                 source = "paper" if part.kind == "paper" else "ours"
-                heading = f"{column.group} Avg".strip() if column.average else column.full_title()
-                place = [f"{table.slug}_{table.name}", block, row.label, column.evaluation, heading]
+                place = [f"{table.slug}_{table.name}", block, row.label, *_csv_column(column)]
                 writer.writerow([*place, *numbers, cell.n_seeds, cell.covers, cell.status, source])
     return stream.getvalue()
+
+
+def _csv_column(column: Column) -> tuple[str, str]:
+    """(evaluation, column)."""
+    if column.average:
+        return ", ".join(text for text in (column.group, column.evaluation) if text), "Avg"
+    return column.evaluation, column.full_title()
 
 
 def to_markdown(table: Table) -> str:
@@ -191,8 +197,9 @@ def _latex_cell(cell: Cell, part: Part) -> str:
 
 
 def _html_part(part: Part) -> list[str]:
+    grouped = " grouped" if part.groups() else ""
     lines = [
-        f'<table class="cells cells-{part.kind}">',
+        f'<table class="cells cells-{part.kind}{grouped}">',
         f"<caption>{as_html(part.heading)}</caption>",
         *_html_head(part),
     ]

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from vlrepro.tables.claims import ScoreTest
-from vlrepro.tables.comparisons import Comparison, comparisons_of, labels_of, printed_differences
+from vlrepro.tables.comparisons import PRECISION, Comparison, comparisons_of, labels_of, printed_differences
 from vlrepro.tables.statistics import LEVEL, Interval
 from vlrepro.tables.study import Study
 from vlrepro.tables.verdicts import Counts, Outcome, Unit, Verdict, judge, needed_for, signed, signed_points
@@ -115,7 +115,7 @@ def _judge_mean(found: Sequence[Group], wanted: Sequence[Group], test: ScoreTest
     if len(found) < len(wanted):
         return Verdict("not testable", reason=f"Only {len(found)} of {len(wanted)} comparisons are printed.")
     cases = [value for group in found for value in group.differences]
-    mean = math.fsum(cases) / len(cases)
+    mean = round(math.fsum(cases) / len(cases), PRECISION)
     outcome = judge(Interval(mean, mean, mean, 0, "cells"), test.direction, test.bound(), test.reach())
     by_column: dict[str, list[float]] = {}
     for group in found:
