@@ -65,9 +65,12 @@ rule judge_claims:
         runtime=60,
     params:
         sets=set_titles(),
+        runs=lambda wildcards: runs_of(wildcards.study),
+        benchmarks=lambda wildcards, input: "results/benchmarks/train_model",  # files may be missing: no input
     shell:
         "python workflow/scripts/judge_claims.py --study {input.study} --cells {input.cells}"
-        " --summaries {input.summaries} --scale {wildcards.scale} --sets {params.sets:q} --output {output} > {log} 2>&1"
+        " --summaries {input.summaries} --runs {params.runs} --benchmarks {params.benchmarks}"
+        " --scale {wildcards.scale} --sets {params.sets:q} --output {output} > {log} 2>&1"
 
 
 rule audit_study:

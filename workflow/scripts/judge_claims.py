@@ -2,10 +2,12 @@
 
 import argparse
 import json
+from collections import defaultdict
 from pathlib import Path
 
 from vlrepro.errors import run_command
 from vlrepro.files import read_json, write_text
+from vlrepro.reporting.inputs import read_benchmarks
 from vlrepro.tables.cells import read_cells
 from vlrepro.tables.claim_rendering import claims_to_html, claims_to_json, claims_to_markdown
 from vlrepro.tables.judging import judge_claims
@@ -20,17 +22,26 @@ def main() -> None:
     parser.add_argument("--study", required=True)
     parser.add_argument("--cells", nargs="+", required=True, help="the cells of all tables that are built")
     parser.add_argument("--summaries", nargs="*", default=[], help="files <pairs>-<digest>.summary.json")
-    parser.add_argument("--timings", help="JSON: {recipe: [seconds a training step of each run]}")
+    parser.add_argument("--runs", nargs="*", default=[], help="ids of the runs whose cost is compared")
+    parser.add_argument("--benchmarks", help="folder of the runs' benchmark files; those that are missing are left out")
     parser.add_argument("--scale", required=True)
     parser.add_argument("--sets", type=json.loads, required=True, help='JSON: {set: [title, "what it shows"]}')
     parser.add_argument("--output", nargs="+", required=True)
     arguments = parser.parse_args()
     cells = read_cells(arguments.cells, {name: title for name, (title, _) in arguments.sets.items()})
     summaries = {Path(path).name.rsplit("-", 1)[0]: read_json(path) for path in arguments.summaries}
-    timings = read_json(arguments.timings) if arguments.timings else {}
+    timings = seconds_of(arguments.runs, arguments.benchmarks) if arguments.benchmarks else {}
     claims = judge_claims(load_study(arguments.study), cells, arguments.scale, summaries, timings=timings)
     for output in arguments.output:
         write_text(output, RENDERERS[Path(output).suffix](claims, arguments.scale))
+
+
+def seconds_of(runs: list[str], folder: str) -> dict[str, list[float]]:
+    """Recipe -> the seconds of each of its trainings; those that are compared take the same number of steps."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for run, (seconds, _) in read_benchmarks(Path(folder), runs).items():
+        found[run.rsplit("-", 2)[0]].append(seconds)
+    return found
 
 
 run_command(main)

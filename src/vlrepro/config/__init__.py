@@ -53,13 +53,16 @@ class ResourceConfig(Strict):
 class Config(Strict):
     """The whole configuration of one scale.
 
-    `tables` are those to build, of each paper; null is all of them. A recipe that is null is not run at this scale.
+    `tables` are those to build, of each paper; null is all of them, less those of `without` (which may
+    be of other papers). A recipe that is null is
+    not run at this scale.
     """
 
     scale: Literal["tiny", "pocket", "evidence", "paper"]
     seeds: tuple[int, ...] = Field(min_length=1)
     papers: tuple[Slug, ...]
     tables: tuple[Slug, ...] | None = None
+    without: tuple[Slug, ...] = ()
     packs: dict[Slug, PackConfig]
     captioners: dict[Slug, CaptionerConfig]
     scorers: dict[Slug, CheckpointConfig]

@@ -35,7 +35,7 @@ def make_plan(config: Config, studies: Mapping[str, Study]) -> Plan:
         raise UserError(f"tables: {unknown[0]!r} is in no study: choose among {', '.join(sorted(known))}")
     for study in studies.values():
         for table in study.tables:
-            if config.tables is None or table.name in config.tables:
+            if table.name not in config.without and (config.tables is None or table.name in config.tables):
                 planner.table(study, table)
     return plan
 

@@ -24,7 +24,7 @@ from vlrepro.tables.study import Study
 from vlrepro.tables.verdicts import Outcome, Verdict
 
 Timings = Mapping[str, Sequence[float]]
-"""Recipe -> seconds a training step, one number a run."""
+"""Recipe -> seconds of each of its runs, of a step or of trainings that have as many steps in all recipes compared."""
 
 
 @dataclass(frozen=True)
