@@ -32,6 +32,11 @@ def study():
     return load_study(ROOT / "config/papers/language_guidance.yaml")
 
 
+@pytest.fixture(scope="module")
+def noise_study():
+    return load_study(ROOT / "config/papers/label_noise.yaml")
+
+
 @pytest.fixture
 def values():
     return copy.deepcopy(merged("config.yaml"))
@@ -83,11 +88,11 @@ TABLES = (
 
 
 @pytest.mark.parametrize("scale", ["config.yaml", "tiny.yaml", "evidence.yaml", "paper.yaml"])
-def test_every_scale_plans_whole_tables(scale, study):
+def test_every_scale_plans_whole_tables(scale, study, noise_study):
     plan = planned(merged("config.yaml", scale), study)
-    absent = {"saliency_centred"} if scale == "paper.yaml" else set()  # its protocol is null there
-    names = set(plan.config.tables or TABLES) - absent
+    names = set(plan.config.tables or TABLES) & set(TABLES) - set(plan.config.without)
     assert set(plan.tables) == {f"language_guidance_{name}" for name in names}
+    assert set(plan.config.without) <= {table.name for entry in (study, noise_study) for table in entry.tables}
     for table in plan.tables:
         metrics = plan.metrics(table)
         assert len(metrics) == len(set(metrics)) > 0

@@ -17,6 +17,7 @@ from scipy import stats
 from test_failed_runs import metrics
 
 from vlrepro.errors import UserError
+from vlrepro.files import write_text
 from vlrepro.tables.cells import Cells, collect_cells
 from vlrepro.tables.claims import ScoreTest
 from vlrepro.tables.comparisons import comparisons_of
@@ -266,11 +267,13 @@ def test_times_that_cannot_be_are_refused_by_recipe(wrong: list) -> None:
 
 def test_the_script_reads_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(values() | {"claims": [claim(COST, ["table1"])]}))
-    (tmp_path / "times.json").write_text(json.dumps(timings(1.0)))
+    runs = {f"{name}-seed{n}-0123abcd": spent for name, found in timings(1.0).items() for n, spent in enumerate(found)}
+    for run, spent in runs.items():
+        write_text(tmp_path / f"times/{run}.tsv", f"s\th:m:s\tmax_rss\n{spent}\t0:00:01\tNA\n")
     collect_cells([metrics(tmp_path, 0, failed=False)], tmp_path / "cells.parquet")
     options = {"study": tmp_path / "study.yaml", "cells": tmp_path / "cells.parquet", "scale": "pocket"}
     options |= {"sets": '{"all": ["All", "it"]}', "output": tmp_path / "claims.json"}
-    run_script("judge_claims.py", monkeypatch, timings=tmp_path / "times.json", **options)
+    run_script("judge_claims.py", monkeypatch, runs=list(runs), benchmarks=tmp_path / "times", **options)
     assert json.loads((tmp_path / "claims.json").read_text())[0]["ours"]["outcome"] == "supported"
     run_script("judge_claims.py", monkeypatch, **options)
     assert json.loads((tmp_path / "claims.json").read_text())[0]["ours"]["outcome"] == "not testable"

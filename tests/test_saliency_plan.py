@@ -22,7 +22,7 @@ TABLE = "language_guidance_table3"
 
 @pytest.fixture
 def values() -> dict:
-    return yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"tables": ["table1", "table3"]}
+    return yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"tables": ["table1", "table3"], "without": []}
 
 
 def planned(values: dict, study: Study = STUDY) -> Plan:

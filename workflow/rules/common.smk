@@ -9,7 +9,7 @@ import yaml
 from vlrepro.config import load_config
 from vlrepro.errors import UserError
 from vlrepro.plan import make_plan
-from vlrepro.plan.jobs import evaluation_jobs, training_jobs
+from vlrepro.plan.jobs import alone, evaluation_jobs, training_jobs
 from vlrepro.tables.study import load_study
 
 try:
@@ -133,10 +133,62 @@ def run_files(runs):
     }
 
 
-def evaluations_by(zero_shot):
-    """A pattern of the ids of the evaluations that classify by names, or of the others that score features."""
-    found = [key for key, entry in PLAN.evaluations.items() if not entry.saliency and entry.zero_shot == zero_shot]
-    return "|".join(found) or "none"
+# Where runs share jobs, what is made is an input like any other, which no rule makes: were it an output of a job whose
+# runs are others than when it was made, Snakemake would make it again. Delete a file to have it made again.
+def trained(run):
+    """Whether a run's model is there, where runs share jobs."""
+    return RESOURCES.runs_per_training > 1 and os.path.exists(f"results/runs/{run}/model.safetensors")
+
+
+def scored(pair):
+    """Whether a run's metrics under an evaluation are there, where runs share jobs."""
+    return RESOURCES.runs_per_evaluation > 1 and os.path.exists(f"results/metrics/{'/'.join(pair)}.json")
+
+
+TRAINING_JOBS = training_jobs(PLAN, RESOURCES.runs_per_training, trained)
+EVALUATION_JOBS = {
+    script: evaluation_jobs(PLAN, RESOURCES.runs_per_evaluation, script == "zero_shot", scored)
+    for script in ("evaluate", "zero_shot")
+}
+
+
+def any_of(names):
+    """A pattern of names, and of nothing where there is none."""
+    return "|".join(names) or "none"
+
+
+def trained_alone():
+    """A pattern of the runs that have a training of their own."""
+    return any_of(alone((run for run in PLAN.runs if not trained(run)), TRAINING_JOBS.values()))
+
+
+def scored_alone(script):
+    """A pattern of <run>/<evaluation> that have a job of their own, of evaluations by names or of features."""
+    pairs = dict.fromkeys(pair for table in PLAN.tables for pair in PLAN.metrics(table))
+    wanted = [
+        f"{run}/{evaluation}"
+        for run, evaluation in pairs
+        if not PLAN.evaluations[evaluation].saliency
+        and PLAN.evaluations[evaluation].zero_shot == (script == "zero_shot")
+        and not scored((run, evaluation))
+    ]
+    shared = ([f"{run}/{evaluation}" for run in runs] for evaluation, runs in EVALUATION_JOBS[script].values())
+    return any_of(alone(wanted, shared))
+
+
+def scored_inputs(wildcards):
+    """The inputs of a job that scores <run>/<evaluation>."""
+    run, evaluation = wildcards.scored.split("/")
+    return evaluation_inputs(evaluation, [run])
+
+
+def evaluation_inputs(evaluation, runs):
+    """What scoring runs under an evaluation needs: recipes, models, the sets, and what zero-shot names classes by."""
+    return run_files(runs) | {
+        "evaluation": ancient(f"results/recipes/evaluations/{evaluation}.json"),
+        "indexes": ancient(set_indexes(evaluation)),
+        "named": ancient(naming_files(evaluation)),
+    }
 
 
 def metrics_of(table):

@@ -4,17 +4,15 @@
 
 rule evaluate_run:
     input:
-        unpack(lambda wildcards: run_files([wildcards.run])),
-        evaluation=ancient("results/recipes/evaluations/{evaluation}.json"),
-        indexes=ancient(lambda wildcards: set_indexes(wildcards.evaluation)),
+        unpack(scored_inputs),
     output:
-        "results/metrics/{run}/{evaluation}.json",
+        "results/metrics/{scored}.json",
     log:
-        "logs/evaluate_run/{run}/{evaluation}.log",
+        "logs/evaluate_run/{scored}.log",
     benchmark:
-        "results/benchmarks/evaluate_run/{run}/{evaluation}.tsv"
+        "results/benchmarks/evaluate_run/{scored}.tsv"
     wildcard_constraints:
-        evaluation=evaluations_by(zero_shot=False),
+        scored=scored_alone("evaluate"),
     conda:
         "../../envs/train.yaml"
     threads: CONFIG.evaluation.threads
@@ -22,8 +20,10 @@ rule evaluate_run:
         mem_mb=RESOURCES.evaluate_memory_mb,
         runtime=RESOURCES.evaluate_minutes,
         gpu=RESOURCES.train_gpus,
+    params:
+        run=lambda wildcards: wildcards.scored.split("/")[0],
     shell:
-        "python workflow/scripts/evaluate.py --runs {wildcards.run} --recipes {input.recipes} --models {input.models}"
+        "python workflow/scripts/evaluate.py --runs {params.run} --recipes {input.recipes} --models {input.models}"
         " --evaluation {input.evaluation} --outputs {output} 2>&1 | tee {log}"
 
 
@@ -80,18 +80,15 @@ rule rank_pictures:
 
 rule zero_shot:
     input:
-        unpack(lambda wildcards: run_files([wildcards.run])),
-        evaluation=ancient("results/recipes/evaluations/{evaluation}.json"),
-        indexes=ancient(lambda wildcards: set_indexes(wildcards.evaluation)),
-        named=ancient(lambda wildcards: naming_files(wildcards.evaluation)),
+        unpack(scored_inputs),
     output:
-        "results/metrics/{run}/{evaluation}.json",
+        "results/metrics/{scored}.json",
     log:
-        "logs/zero_shot/{run}/{evaluation}.log",
+        "logs/zero_shot/{scored}.log",
     benchmark:
-        "results/benchmarks/evaluate_run/{run}/{evaluation}.tsv"
+        "results/benchmarks/evaluate_run/{scored}.tsv"
     wildcard_constraints:
-        evaluation=evaluations_by(zero_shot=True),
+        scored=scored_alone("zero_shot"),
     conda:
         "../../envs/train.yaml"
     threads: CONFIG.evaluation.threads
@@ -99,22 +96,21 @@ rule zero_shot:
         mem_mb=RESOURCES.evaluate_memory_mb,
         runtime=RESOURCES.evaluate_minutes,
         gpu=RESOURCES.train_gpus,
+    params:
+        run=lambda wildcards: wildcards.scored.split("/")[0],
     shell:
-        "python workflow/scripts/zero_shot.py --runs {wildcards.run} --recipes {input.recipes} --models {input.models}"
+        "python workflow/scripts/zero_shot.py --runs {params.run} --recipes {input.recipes} --models {input.models}"
         " --evaluation {input.evaluation} --outputs {output} 2>&1 | tee {log}"
 
 
-for script, alone, zero_shot in (("evaluate", "evaluate_run", False), ("zero_shot", "zero_shot", True)):
-    for job, (evaluation, runs) in evaluation_jobs(PLAN, RESOURCES.runs_per_evaluation, zero_shot).items():
+for script, jobs in EVALUATION_JOBS.items():
+    for job, (evaluation, runs) in jobs.items():
 
         rule:
             name:
                 f"{script}_{job}"
             input:
-                **run_files(runs),
-                evaluation=ancient(f"results/recipes/evaluations/{evaluation}.json"),
-                indexes=ancient(set_indexes(evaluation)),
-                named=ancient(naming_files(evaluation)),
+                **evaluation_inputs(evaluation, runs),
             output:
                 [f"results/metrics/{run}/{evaluation}.json" for run in runs],
             log:
@@ -134,5 +130,3 @@ for script, alone, zero_shot in (("evaluate", "evaluate_run", False), ("zero_sho
             shell:
                 "python workflow/scripts/{params.script}.py --runs {params.runs} --recipes {input.recipes}"
                 " --models {input.models} --evaluation {input.evaluation} --outputs {output} 2>&1 | tee {log}"
-
-        workflow.ruleorder(f"{script}_{job}", alone)

@@ -12,6 +12,8 @@ rule train_model:
         "logs/train_model/{run}.log",
     benchmark:
         "results/benchmarks/train_model/{run}.tsv"
+    wildcard_constraints:
+        run=trained_alone(),
     conda:
         "../../envs/train.yaml"
     threads: CONFIG.training.threads
@@ -30,7 +32,7 @@ rule train_model:
 
 
 # `resources.runs_per_training` runs in one process: what they load is loaded once, and each trains as if it were alone.
-for job, runs in training_jobs(PLAN, RESOURCES.runs_per_training).items():
+for job, runs in TRAINING_JOBS.items():
 
     rule:
         name:
@@ -59,5 +61,3 @@ for job, runs in training_jobs(PLAN, RESOURCES.runs_per_training).items():
             "python workflow/scripts/train.py --recipe {input.recipes} {params.files} --state {params.states}"
             " --benchmark {params.benchmarks} --checkpoint-seconds {params.seconds} --model {output.models}"
             " 2>&1 | tee {log}"
-
-    workflow.ruleorder(f"train_{job}", "train_model")

@@ -1,59 +1,72 @@
 """Jobs of several runs: small models that read the same data share one process, and what it loads.
 
-Which runs share a job changes no result: each is trained or scored as if it were alone.
+Which runs share a job changes no result: each is trained or scored as if it were alone. A job's runs belong to one
+table, so that a table as a target makes what it needs and no more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
 from vlrepro.plan.model import Plan
 
+Pair = tuple[str, str]
+"""A run and an evaluation."""
 
-def training_jobs(plan: Plan, size: int) -> dict[str, tuple[str, ...]]:
-    """Name -> the runs, at most `size`, that one job trains one after another; runs that train alone are left out.
 
-    They have pictures, captions, pairs, augmentations, batches and seed in common, so all see the same batches.
+def training_jobs(plan: Plan, size: int, made: Callable[[str], bool]) -> dict[str, tuple[str, ...]]:
+    """Name -> the runs, at most `size`, that one job trains side by side.
+
+    They have pictures, captions, pairs, augmentations, batches and seed in common, so all see the same batches. Runs
+    that train alone and those that are `made` are left out.
     """
     shared = ("pack", "pairs", "texts", "augmentations", "pictures", "batch_size", "seed", "threads")
-    keys = {}
-    for key, run in plan.runs.items():
-        read = [run.recipe[name] for name in shared]
-        keys[key] = json.dumps([*read, run.captions, run.recipe["options"].get("classes")])
-    return _named(_chunks(keys, size))
+    keys: dict[str, Hashable] = {}
+    for table in plan.tables.values():
+        for key in table.runs:
+            run = plan.runs[key]
+            read = [run.recipe[name] for name in shared]
+            keys.setdefault(key, json.dumps([table.name, *read, run.captions, run.recipe["options"].get("classes")]))
+    return _named({run: key for run, key in keys.items() if not made(run)}, size)
 
 
-def evaluation_jobs(plan: Plan, size: int, zero_shot: bool) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Name -> an evaluation and the runs, at most `size`, that one job scores under it; saliency has jobs of its own.
+def evaluation_jobs(
+    plan: Plan, size: int, zero_shot: bool, made: Callable[[Pair], bool]
+) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Name -> an evaluation and the runs of one seed, at most `size`, that one job scores under it.
 
-    Runs of one seed share a job, so that a further seed leaves the jobs of the others as they are.
+    Saliency has jobs of its own. Runs that are scored alone and those whose scores are `made` are left out.
     """
-    pairs = dict.fromkeys(
-        (run, evaluation)
-        for table in plan.tables
-        for run, evaluation in plan.metrics(table)
-        if not plan.evaluations[evaluation].saliency and plan.evaluations[evaluation].zero_shot == zero_shot
-    )
+    keys = {}
+    for name, table in plan.tables.items():
+        for run, evaluation in plan.metrics(name):
+            planned = plan.evaluations[evaluation]
+            if not planned.saliency and planned.zero_shot == zero_shot and not made((run, evaluation)):
+                keys.setdefault((run, evaluation), (table.study, table.name, plan.runs[run].seed))
     found = {}
-    for evaluation in dict.fromkeys(evaluation for _, evaluation in pairs):
-        keys = {run: plan.runs[run].seed for run, other in pairs if other == evaluation}
-        for name, runs in _named(_chunks(keys, size)).items():
-            found[f"{evaluation}_{name}"] = (evaluation, runs)
+    for evaluation in dict.fromkeys(evaluation for _, evaluation in keys):
+        runs = {run: key for (run, other), key in keys.items() if other == evaluation}
+        found |= {f"{evaluation}_{name}": (evaluation, chunk) for name, chunk in _named(runs, size).items()}
     return found
 
 
-def _chunks(keys: Mapping[str, Hashable], size: int) -> Iterable[tuple[str, ...]]:
-    """Runs of equal keys, `size` at a time and as evenly as can be, without those that are left alone."""
-    for key in dict.fromkeys(keys.values()):
-        runs = [run for run, other in keys.items() if other == key]
+def _named(keys: Mapping[str, Hashable], size: int) -> dict[str, tuple[str, ...]]:
+    """Chunks of runs with equal keys, by the first run and how many others there are."""
+    return {f"{chunk[0]}_and_{len(chunk) - 1}": chunk for chunk in _chunks(keys, size) if len(chunk) > 1}
+
+
+def _chunks(keys: Mapping[str, Hashable], size: int) -> Iterator[tuple[str, ...]]:
+    """Runs of equal keys, `size` at a time and as evenly as can be."""
+    groups: dict[Hashable, list[str]] = {}
+    for run, key in keys.items():
+        groups.setdefault(key, []).append(run)
+    for runs in groups.values():
         jobs = -(-len(runs) // size)
-        for number in range(jobs):
-            chunk = tuple(runs[number::jobs])
-            if len(chunk) > 1:
-                yield chunk
+        yield from (tuple(runs[number::jobs]) for number in range(jobs))
 
 
-def _named(chunks: Iterable[tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Chunks by their first run and how many others there are."""
-    return {f"{chunk[0]}_and_{len(chunk) - 1}": chunk for chunk in chunks}
+def alone(names: Iterable[str], together: Iterable[Iterable[str]]) -> list[str]:
+    """Those of `names` that are in none of the jobs `together`."""
+    taken = {name for job in together for name in job}
+    return [name for name in names if name not in taken]
