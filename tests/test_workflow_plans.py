@@ -1,5 +1,6 @@
 """Dry-runs of every scale, and how a mistake in the configuration is told."""
 
+import re
 import subprocess
 import sys
 
@@ -14,52 +15,81 @@ def clone(tmp_path):
     return make_clone(tmp_path / "clone")
 
 
-EVIDENCE_SEEDS, PAPER_SEEDS, SETS = 5, 3, 10  # SETS: of the paper
-MODELS, PAPER_MODELS, TABLE_MODELS, TINY_MODELS = 32, 29, 11, 13
-VARIANTS = 4  # models that are also scored by the protocols published elsewhere
-SUPERVISED = 1  # trained for the saliency tables alone
-SALIENCY, CONTROLS, CENTRED, PACKAGED = 13, 3, 5, 5  # models whose maps are scored, and other probes
-TINY_SALIENCY = 10  # the same without image-text frameworks
+SEEDS, PAPER_SEEDS = 5, 3
+# Language guidance: models; those of a table; those that other protocols score too; maps and other probes; paper sets
+MODELS, TABLE_MODELS, VARIANTS, SUPERVISED = 32, 11, 4, 1
+SALIENCY, CONTROLS, CENTRED, PACKAGED = 13, 3, 5, 5
+PAPER_MODELS, PAPER_SETS = 29, 10
+TINY_MODELS, TINY_SALIENCY = 13, 10  # no image-text frameworks
+# Label noise: models; those of table 1 and of table 2 besides; those with a linear probe; those of noise_length besides
+NOISE, NOISE_TABLE1, NOISE_TABLE2, PROBED, LONG = 41, 21, 9, 4, 7
+CLEAN = 7  # of NOISE, those on captions without noise, which paper scale does not have
+PAPER_NAMED, PAPER_PROBED = 6, 14  # sets
+EACH_ALONE = ("--config", "resources={'runs_per_training': 1, 'runs_per_evaluation': 1}")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "trained", "evaluated", "mapped"),
+    ("arguments", "trained", "evaluated", "named", "mapped"),
     [
-        ((), MODELS + SUPERVISED, MODELS + VARIANTS, SALIENCY + CONTROLS + CENTRED + PACKAGED),
-        (TINY, TINY_MODELS + SUPERVISED, TINY_MODELS, TINY_SALIENCY + CONTROLS),
+        ((), MODELS + SUPERVISED + NOISE, MODELS + VARIANTS + PROBED, NOISE, SALIENCY + CONTROLS),
+        (
+            TINY,
+            TINY_MODELS + SUPERVISED + NOISE_TABLE1 + NOISE_TABLE2,
+            TINY_MODELS + PROBED,
+            NOISE_TABLE1 + NOISE_TABLE2,
+            TINY_SALIENCY + CONTROLS,
+        ),
         (
             ("--configfile", "config/evidence.yaml"),
-            (MODELS + SUPERVISED) * EVIDENCE_SEEDS,
-            (MODELS + VARIANTS) * EVIDENCE_SEEDS,
-            (SALIENCY + CONTROLS + CENTRED + PACKAGED) * EVIDENCE_SEEDS,
+            (MODELS + SUPERVISED + NOISE + LONG) * SEEDS,
+            (MODELS + VARIANTS + PROBED) * SEEDS,
+            (NOISE + LONG) * SEEDS,
+            (SALIENCY + CONTROLS + CENTRED + PACKAGED) * SEEDS,
         ),
         (
             ("--profile", "slurm", "--cores", "64", "--configfile", "config/paper.yaml"),
-            PAPER_MODELS * PAPER_SEEDS,
-            (PAPER_MODELS + VARIANTS) * PAPER_SEEDS * SETS,
+            (PAPER_MODELS + NOISE - CLEAN) * PAPER_SEEDS,
+            ((PAPER_MODELS + VARIANTS) * PAPER_SETS + PROBED * PAPER_PROBED) * PAPER_SEEDS,
+            (NOISE - CLEAN) * PAPER_NAMED * PAPER_SEEDS,
             (SALIENCY + CONTROLS + PACKAGED - 2 * SUPERVISED) * PAPER_SEEDS,
         ),
         (
             ("--profile", "slurm", "--cores", "64"),
-            MODELS + SUPERVISED,
-            MODELS + VARIANTS,
-            SALIENCY + CONTROLS + CENTRED + PACKAGED,
+            MODELS + SUPERVISED + NOISE,
+            MODELS + VARIANTS + PROBED,
+            NOISE,
+            SALIENCY + CONTROLS,
         ),
-        (("language_guidance_table1",), TABLE_MODELS, TABLE_MODELS, 0),
-        (("language_guidance_protocols",), 4, 8, 0),
-        (("results/pocket/tables/language_guidance/table1.tex",), TABLE_MODELS, TABLE_MODELS, 0),
+        (("language_guidance_table1",), TABLE_MODELS, TABLE_MODELS, 0, 0),
+        (("language_guidance_protocols",), 4, 8, 0, 0),
+        (("results/pocket/tables/language_guidance/table1.tex",), TABLE_MODELS, TABLE_MODELS, 0, 0),
+        (("label_noise_table1",), NOISE_TABLE1, 0, NOISE_TABLE1, 0),
+        (("label_noise_table4",), PROBED, PROBED, 0, 0),
     ],
 )
-def test_dry_runs_schedule_what_was_asked(clone, arguments, trained, evaluated, mapped):
-    jobs = planned_jobs(snakemake(clone, *arguments, "-n", "--quiet", "rules").stdout)
+def test_dry_runs_schedule_what_was_asked(clone, arguments, trained, evaluated, named, mapped):
+    jobs = planned_jobs(snakemake(clone, *arguments, "-n", "--quiet", "rules", *EACH_ALONE).stdout)
     assert jobs["train_model"] == trained
-    assert jobs["evaluate_run"] == evaluated
+    assert jobs.get("evaluate_run", 0) == evaluated
+    assert jobs.get("zero_shot", 0) == named
     assert jobs.get("score_saliency", 0) == mapped
     assert jobs["make_captions"] >= 1
-    assert jobs["refine_captions"] == jobs["generate_captions"] == 1
+    assert jobs.get("refine_captions", 0) == jobs.get("generate_captions", 0)
     # Paper scale loads BLIP-2 and CLIP; the others train stand-ins, each once.
-    assert jobs.get("train_stand_in", 0) == (0 if "config/paper.yaml" in arguments else 2)
+    assert jobs.get("train_stand_in", 0) <= (0 if "config/paper.yaml" in arguments else 2)
     assert not (clone / "results").exists()
+
+
+def test_runs_that_share_a_job_are_those_of_one_table(clone):
+    """Whatever is asked for, as many runs are made in jobs of several and alone as there are."""
+    for target, trained in (("label_noise_table1", NOISE_TABLE1), ("label_noise_table2", NOISE_TABLE2 + 7)):
+        output = snakemake(clone, target, "-n", "--quiet", "rules").stdout
+        jobs = planned_jobs(output)
+        shared = [int(name.rsplit("_", 1)[1]) + 1 for name in jobs if re.fullmatch(r"train_cln.*_and_\d+", name)]
+        assert max(shared) <= 6
+        # Those of table 2 that are in table 1 too are trained with the others of table 1.
+        assert jobs.get("train_model", 0) + sum(shared) >= trained
+        assert "refine_captions" not in jobs
 
 
 def test_parsing_is_light(clone):

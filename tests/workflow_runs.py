@@ -34,4 +34,4 @@ def snakemake(clone, *arguments, check=True, library=ROOT / "src", **options):
 def planned_jobs(output):
     """Rule -> number of jobs, as a dry-run prints them."""
     table = output.split("Job stats:")[1].split("\n\n")[0] if "Job stats:" in output else ""
-    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+    return {name: int(count) for name, count in re.findall(r"^([\w-]+)\s+(\d+)$", table, re.MULTILINE)}
