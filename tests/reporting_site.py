@@ -141,6 +141,7 @@ def run_files(folder: Path) -> tuple[list[str], list[str]]:
             steps = 0 if name == "random" else STEPS
             values = {
                 "framework": FRAMEWORKS.get(name, "simclr" if steps else "untrained"),
+                "options": {},
                 "batch_size": 16,
                 "backbone": {"name": "resnet_small", "width": 4},
                 "steps": steps,
@@ -175,7 +176,7 @@ def table_files(folder: Path) -> list[str]:
     study = load_study(folder / "study.yaml")
     collect_cells(metrics_files(folder), folder / "cells.parquet")
     cells = read_cells([folder / "cells.parquet"], SETS)
-    claims = judge_claims(study, cells, {}, resamples=100)
+    claims = judge_claims(study, cells, "pocket", {}, resamples=100)
     write_text(folder / "claims.json", claims_to_json(claims, "pocket"))
     write_text(folder / "claims.html", claims_to_html(claims, "pocket"))
     write_text(folder / "audit.html", audit_to_html(audit(study)))

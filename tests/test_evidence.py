@@ -46,6 +46,13 @@ def test_purity_and_costs_are_rows():
     assert "| sum | 5 | 12 |" in text
 
 
+def test_a_study_without_pairs_has_no_section_on_them():
+    text = evidence_page("A study", [], [claim("supported", "A sentence.")], {}, {}, [])
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings[-3:] == ["## Controls that we add", "## Cost", "## Files"]
+    assert "A sentence." in text
+
+
 def test_reasons_are_escaped():
     assert r"because \*x\*" in page([claim("pending", "A sentence.", difference=None)])
 

@@ -30,7 +30,7 @@ from reporting_site import (
 
 from vlrepro.data.pack import Pack
 from vlrepro.files import read_json, write_text
-from vlrepro.reporting.answers import QUESTIONS, compare, sentence, short_answers
+from vlrepro.reporting.answers import LANGUAGE_GUIDANCE, compare, sentence, short_answers
 from vlrepro.reporting.gallery import sample_captions, sample_pairs, sample_refined
 from vlrepro.reporting.inputs import count_pack, read_benchmarks, read_runs
 from vlrepro.reporting.markup import Html, element, folded
@@ -122,7 +122,8 @@ def test_pictures_are_inlined_with_alt_texts(site, parsed) -> None:
     assert len(pictures) == 2 * 6 * len(PAIRS) + 3 * kinds + 12
     assert all(image["src"].startswith("data:image/png;base64,") for image in pictures)
     assert {image["alt"] for image in pictures} <= {row.caption for row in Pack(site.folder / PACK).rows}
-    drawn = [f"{entry}.svg" for entry in ("curves", "accuracy", "spread", "purity", "captions", "scores")]
+    drawn = [f"{entry}_language_guidance.svg" for entry in ("curves", "accuracy", "spread")]
+    drawn += ["purity.svg", "captions.svg", "scores.svg"]
     drawn += [f"differences_language_guidance_{table.name}.svg" for table in load_study(STUDY_FILE).tables]
     assert sorted(path.name for path in (site.folder / "figures").glob("*.svg")) == sorted(drawn)
     assert len(figures) == len(drawn)
@@ -231,8 +232,8 @@ def test_stand_ins_are_called_so_and_published_models_not(site, parsed) -> None:
 
 def test_the_short_answers_are_the_cells_differences(site, parsed) -> None:
     cells = read_cells([site.folder / "cells.parquet"], SETS)
-    answers = compare(cells, ["linear", "few_shot"], resamples=200)
-    assert list(answers) == list(QUESTIONS)
+    answers = compare(cells, LANGUAGE_GUIDANCE, ["linear", "few_shot"], resamples=200)
+    assert tuple(answers) == LANGUAGE_GUIDANCE
     for rows in answers.values():
         for entry, found in rows:
             for name, difference in found.items():
@@ -241,7 +242,7 @@ def test_the_short_answers_are_the_cells_differences(site, parsed) -> None:
                     for recipe in (entry.first, entry.second)
                 ]
                 assert difference.value == pytest.approx(sides[0] - sides[1])
-    first = next(iter(QUESTIONS.values()))[0]
+    first = LANGUAGE_GUIDANCE[0].comparisons[0]
     linear, few_shot = (next(iter(answers.values()))[0][1][name].value for name in ("linear", "few_shot"))
     said = next(text for text in parsed.texts if text.startswith(f"{first.words}. "))
     assert f"Linear probe: worse ({signed_points(linear)} points" in said
@@ -253,12 +254,10 @@ def test_comparisons_that_a_scale_does_not_run_are_left_out(site) -> None:
     for entries in cells.scores.values():
         for key in [key for key in entries if key[0] not in ("simclr", "lgsimclr", "lgsimclr_clean")]:
             del entries[key]
-    answers = compare(cells, ["linear"], resamples=50)
+    answers = compare(cells, LANGUAGE_GUIDANCE, ["linear"], resamples=50)
     assert [len(rows) for rows in answers.values()] == [1, 1]
-    assert "No comparison" in short_answers({}, {"linear": "Linear probe"})
-    words = sentence(
-        QUESTIONS["Does language guidance help?"][0], {"l": Interval(0.01, -0.01, 0.03, 1, "")}, {"l": "L"}
-    )
+    assert "No comparison" in short_answers("A study", "study", {}, {"linear": "Linear probe"})
+    words = sentence(LANGUAGE_GUIDANCE[0].comparisons[0], {"l": Interval(0.01, -0.01, 0.03, 1, "")}, {"l": "L"})
     assert words == "LGSimCLR against SimCLR. L: undecided (+1.0 points [−1.0, +3.0])."
 
 
@@ -335,7 +334,7 @@ def test_interval_strips_share_one_axis_and_hollow_means_undecided() -> None:
 def test_what_all_recipes_share_is_said_once(site) -> None:
     runs = read_runs(sorted((site.folder / "recipes").glob("*.json")))
     entries = {name: {"augmentation": ["a", "b"] if name == "clip" else f"a {name}"} for name in LEVELS}
-    parsed = Parsed(recipe_grid(runs, entries, {"simclr": "SimCLR"}))
+    parsed = Parsed(recipe_grid(runs, entries, {"simclr": "SimCLR"}, {}))
     known = ("Framework", "Augmentation", "Pairs", "Captions read", "Backbone", "Batch", "Steps")
     assert [text for text in parsed.texts if text in known] == [
         *("Framework", "Augmentation", "Pairs", "Captions read", "Steps")

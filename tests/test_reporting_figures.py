@@ -127,7 +127,7 @@ def drawings(folder: Path) -> list[Drawing]:
         return [
             draw_differences("table1", "Linear probe", differences_of(folder, "table1"), summary=False),
             draw_differences("captions", "Captions", differences_of(folder, "captions"), summary=True),
-            *(draw(runs, histories) for draw in (draw_loss, draw_accuracy, draw_spread)),
+            *(draw("study", runs, histories) for draw in (draw_loss, draw_accuracy, draw_spread)),
             draw_purity([pairs, mined_pairs(folder, "random"), mined_pairs(folder, "language_group")]),
             draw_captions(list(captions.values()), [pairs]),
             draw_scores(scores_of(folder), captions),
@@ -147,13 +147,15 @@ def test_figures_are_valid_svg_with_the_same_bytes_each_time(site, drawn, tmp_pa
 
 def test_figures_say_why_they_are_empty(site, tmp_path) -> None:
     empty = differences_of(site.folder, "table1").iloc[:0]
-    run = TrainedRun("random-seed0-0123abcd", "random", 0, {"batch_size": 16, "framework": "untrained"})
+    run = TrainedRun(
+        "random-seed0-0123abcd", "random", 0, {"batch_size": 16, "framework": "untrained", "options": {}, "steps": 0}
+    )
     histories = {run.id: read_history(site.folder / "runs/random-seed0-0123abcd/history.jsonl")}
     with house_style():
         found = [
             draw_differences("t", "T", empty, summary=False),
             draw_differences("u", "U", empty, summary=True),
-            *(draw([run], histories) for draw in (draw_loss, draw_accuracy, draw_spread)),
+            *(draw("study", [run], histories) for draw in (draw_loss, draw_accuracy, draw_spread)),
             draw_purity([]),
             draw_captions([], []),
             draw_scores([], {}),
@@ -221,7 +223,7 @@ def test_no_text_of_a_figure_lies_over_another(drawn) -> None:
 
 
 def test_curves_are_means_over_seeds_beside_the_loss_of_knowing_nothing() -> None:
-    recipe = {"batch_size": 32, "framework": "simclr"}
+    recipe = {"batch_size": 32, "framework": "simclr", "options": {}, "steps": 3}
     runs = [TrainedRun(f"simclr-seed{seed}-0123abcd", "simclr", seed, recipe) for seed in (0, 1)]
     runs.append(TrainedRun("swav-seed0-0123abcd", "swav", 0, recipe | {"framework": "swav"}))
     losses = {runs[0].id: [4.0, 3.0, 2.0], runs[1].id: [2.0, 2.0, 1.0], runs[2].id: [9.0, 8.0, 7.0]}
@@ -230,8 +232,8 @@ def test_curves_are_means_over_seeds_beside_the_loss_of_knowing_nothing() -> Non
     }
     histories[runs[0].id]["contrast_accuracy"] = [0.1, 0.2, 0.3]
     with house_style():
-        first, second, *hidden = draw_loss(runs, histories).figure.axes
-        accuracy = draw_accuracy(runs, histories)
+        first, second, *hidden = draw_loss("study", runs, histories).figure.axes
+        accuracy = draw_accuracy("study", runs, histories)
     assert [axes.get_title(loc="left") for axes in (first, second)] == ["simclr", "swav"]
     assert not any(axes.get_visible() for axes in hidden)
     curve, level = first.lines

@@ -266,12 +266,14 @@ def gallery_of(wildcards):
 
 
 def report_figures():
-    """Figure -> the name of its caption file in report/."""
-    names = ["curves", "accuracy", "spread"]
-    names += ["purity", "captions"] if PLAN.pairs else []
-    names += ["scores"] if PLAN.scores else []
-    compared = [name for name, table in PLAN.tables.items() if not table.saliency]
-    return {f"differences_{table}": "differences" for table in compared} | {name: name for name in names}
+    """Figure -> the name of its caption file in report/; what vlrepro's draw_figures.py draws for these tables."""
+    figures = {f"differences_{name}": "differences" for name, table in PLAN.tables.items() if not table.saliency}
+    figures |= {f"{log}_{study}": log for study in STUDIES for log in ("curves", "accuracy", "spread")}
+    noisy = {run for run, planned in PLAN.runs.items() if "label_noise" in planned.recipe["options"]}
+    figures |= {f"realised_{study}": "realised" for study in STUDIES if noisy.intersection(runs_of(study))}
+    figures |= {f"rates_{table}": "rates" for table in PLAN.tables if table == "label_noise_table2"}
+    figures |= {"purity": "purity", "captions": "captions"} if PLAN.pairs else {}
+    return figures | ({"scores": "scores"} if PLAN.scores else {})
 
 
 def evidence_files(study):

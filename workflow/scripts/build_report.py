@@ -5,21 +5,23 @@ from pathlib import Path
 
 from vlrepro.errors import run_command
 from vlrepro.files import read_json, write_text
-from vlrepro.reporting.answers import compare
+from vlrepro.reporting.answers import QUESTIONS, Answers, compare
 from vlrepro.reporting.gallery import picture_source
 from vlrepro.reporting.inputs import (
     count_pack,
     read_benchmarks,
     read_captions,
+    read_failures,
     read_packs,
     read_pairs,
     read_runs,
     read_scores,
 )
-from vlrepro.reporting.page import Report, build_page
+from vlrepro.reporting.page import build_page
 from vlrepro.reporting.provenance import git_commit, package_versions
-from vlrepro.tables.cells import read_cells
-from vlrepro.tables.study import load_study
+from vlrepro.reporting.report import Report
+from vlrepro.tables.cells import Cells, read_cells
+from vlrepro.tables.study import Study, load_study
 
 
 def main() -> None:
@@ -62,6 +64,7 @@ def parse_arguments() -> argparse.Namespace:
 def read_report(arguments: argparse.Namespace) -> Report:
     """Everything that the page shows."""
     config, runs = read_json(arguments.config), read_runs(arguments.runs)
+    cells = read_cells(arguments.cells, {name: entry["title"] for name, entry in config["sets"].items()})
     studies = [load_study(path) for path in arguments.studies]
     slugs = [study.slug for study in studies]
     captions = read_captions(arguments.captions, arguments.caption_recipes, arguments.caption_summaries)
@@ -82,7 +85,7 @@ def read_report(arguments: argparse.Namespace) -> Report:
     return Report(
         config=config,
         studies=studies,
-        answers=compare(*read_scored(arguments, config, studies)),
+        answers={study.slug: read_answers(study, cells) for study in studies},
         claims=dict(zip(slugs, map(read_json, arguments.claims), strict=True)),
         claim_pages=dict(zip(slugs, map(read_text, arguments.claim_pages), strict=True)),
         audits=dict(zip(slugs, map(read_text, arguments.audits), strict=True)),
@@ -90,6 +93,7 @@ def read_report(arguments: argparse.Namespace) -> Report:
         galleries={(path.parent.name, path.stem): read_text(path) for path in arguments.galleries},
         figures=read_figures(arguments.figures),
         runs=runs,
+        failures=read_failures(cells),
         captions=captions,
         scores=scores,
         checkpoints=checkpoints,
@@ -105,11 +109,10 @@ def read_report(arguments: argparse.Namespace) -> Report:
     )
 
 
-def read_scored(arguments: argparse.Namespace, config: dict, studies: list) -> tuple:
-    """The cells, and the evaluations of the tables that the papers print."""
-    cells = read_cells(arguments.cells, {name: entry["title"] for name, entry in config["sets"].items()})
-    printed = [table for study in studies for table in study.tables if table.printed]
-    return cells, list(dict.fromkeys(name for table in printed for name in table.evaluations if name in cells.scores))
+def read_answers(study: Study, cells: Cells) -> Answers:
+    """What the cells say to a study's questions, under the evaluations of the tables that its paper prints."""
+    named = dict.fromkeys(name for table in study.tables if table.printed for name in table.evaluations)
+    return compare(cells, QUESTIONS.get(study.slug, ()), [name for name in named if name in cells.scores])
 
 
 def read_text(path: Path) -> str:

@@ -42,11 +42,14 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     for path in arguments.files:
         shutil.copyfile(path, arguments.output / _name(path))
+    study = load_study(arguments.study)
+    on_pairs = any(claim.test is not None and claim.test.kind == "purity" for claim in study.claims)
+    summaries = arguments.summaries if on_pairs else []
     page = evidence_page(
-        load_study(arguments.study).title,
+        study.title,
         facts,
         read_json(arguments.claims),
-        {path.name.removesuffix(".summary.json"): read_json(path) for path in arguments.summaries},
+        {path.name.removesuffix(".summary.json"): read_json(path) for path in summaries},
         sum_costs(arguments.benchmarks, jobs),
         sorted(_name(path) for path in arguments.files),
     )

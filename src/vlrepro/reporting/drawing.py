@@ -7,10 +7,11 @@ is said by colour alone. A small style sheet inside each file turns ink and grou
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -56,17 +57,24 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with its file name (without ending), its title, what it shows, and a text for who cannot see it."""
+    """A figure with its file name (without ending), its title, what it shows, and a text for who cannot see it.
+
+    `numbers` are the headings and the lines of a table of what is drawn, where no other table has it; `blank` says that
+    there is nothing to see.
+    """
 
     name: str
     title: str
     caption: str
     alt: str
     figure: Figure
+    numbers: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
+    blank: bool = False
 
-    def texts(self) -> dict[str, str]:
-        """All but the figure."""
-        return {"name": self.name, "title": self.title, "caption": self.caption, "alt": self.alt}
+    def texts(self) -> dict[str, Any]:
+        """All but the figure, as JSON holds it."""
+        words = {"name": self.name, "title": self.title, "caption": self.caption, "alt": self.alt}
+        return words | {"numbers": self.numbers, "blank": self.blank}
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def evidence_page(
         title: the study's.
         facts: (name, value) of what was run and where: command, commit, machine, versions.
         claims: the study's judged claims and controls.
-        purity: pairs -> their summary, in the order of the configuration.
+        purity: pairs -> their summary, in the order of the configuration; empty for a study that is not about pairs.
         costs: rule -> (jobs, seconds in all, peak memory of a job in MB or None).
         files: names of the files beside the page.
     """
@@ -51,11 +51,10 @@ def evidence_page(
         _bullets(f"{as_markdown(claim['statement'])} {as_markdown(claim['ours']['reason'])}" for claim in rest),
         "## Controls that we add",
         _claims(controls),
-        "## Purity of pairs",
-        "Share of pairs of two pictures of the same concept, class or group, in percent, with its 95 % interval.",
-        _grid(("pairs", "number", *CRITERIA.values()), [_purity_row(name, found) for name, found in purity.items()]),
+        *_purity(purity),
         "## Cost",
-        "Seconds of all jobs, one thread each; of jobs side by side each counts.",
+        "Seconds of all jobs, one thread each; of jobs side by side each counts. Trainings that shared a process count "
+        "with their own steps.",
         _grid(("rule", "jobs", "seconds", "seconds a job", "peak memory, MB"), _cost_rows(costs)),
         "## Files",
         _bullets(f"[{name}]({name})" for name in files),
@@ -94,6 +93,18 @@ def _verdict(ours: Mapping[str, Any]) -> str:
     counts = ours["counts"]
     signs = f"; {counts['signed']} of {counts['columns']} {counts['unit']}" if counts else ""
     return f"{words}: {value} points \\[{low}, {high}\\]{signs}"
+
+
+def _purity(purity: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The section on pairs; nothing where there are none."""
+    if not purity:
+        return []
+    rows = [_purity_row(name, found) for name, found in purity.items()]
+    return [
+        "## Purity of pairs",
+        "Share of pairs of two pictures of the same concept, class or group, in percent, with its 95 % interval.",
+        _grid(("pairs", "number", *CRITERIA.values()), rows),
+    ]
 
 
 def _purity_row(name: str, summary: Mapping[str, Any]) -> tuple[str, ...]:

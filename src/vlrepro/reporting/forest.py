@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from vlrepro.reporting.drawing import COLOURS, INK, MARKERS, RULE, Drawing, canvas, empty
 
 _AXIS = "◂ baseline better      percentage points      row better ▸"
-_FILLED = "Filled markers: the interval excludes 0. Hollow: it does not."
+FILLED = "Filled markers: the interval excludes 0. Hollow: it does not."
 
 
 def draw_differences(name: str, title: str, cells: pd.DataFrame, summary: bool) -> Drawing:
@@ -33,10 +33,17 @@ def draw_differences(name: str, title: str, cells: pd.DataFrame, summary: bool) 
     return Drawing(
         f"differences_{name}",
         f"Differences, {title}",
-        f"Our paired differences, row minus baseline, with 95 % intervals; {words}. {_FILLED}",
+        f"Our paired differences, row minus baseline, with 95 % intervals; {words}. {FILLED}{failed_words(cells)}",
         _alt(title, averages),
         figure,
     )
+
+
+def failed_words(cells: pd.DataFrame) -> str:
+    """A sentence that names the comparisons without a difference because a run failed; empty where there is none."""
+    failed = cells[(cells["block"] == "paired difference") & (cells["status"] == "failed")]
+    names = list(dict.fromkeys(failed["row"]))
+    return f" Without a number, since a run failed to train: {'; '.join(names)}." if names else ""
 
 
 def _by_comparison(done: pd.DataFrame) -> Figure:

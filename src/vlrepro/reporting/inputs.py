@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from vlrepro.errors import UserError
 from vlrepro.files import read_json
+from vlrepro.tables.cells import Cells
 from vlrepro.tables.study import Study
 
 CRITERIA = {"concept": "same concept", "label": "same class", "group": "same group"}
@@ -122,6 +123,7 @@ def read_runs(paths: Iterable[str | Path]) -> list[TrainedRun]:
 def read_history(path: str | Path) -> pd.DataFrame:
     """One row a step, indexed by step; no rows for a run that takes no steps.
 
+    The last row of a training that failed has nothing but why, in the column `failed` (see `failure_of`).
     Raises `UserError` that names the file where a line is not JSON.
     """
     lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -130,6 +132,28 @@ def read_history(path: str | Path) -> pd.DataFrame:
         return pd.DataFrame(entries).set_index("step") if entries else pd.DataFrame()
     except (ValueError, KeyError) as error:
         raise UserError(f"{path}: not a training history ({error}): delete its folder and train again") from error
+
+
+def failure_of(history: pd.DataFrame) -> str | None:
+    """Why a training stopped before its end ("the loss is nan at step 12"), or None if it did not."""
+    return str(history["failed"].iloc[-1]) if "failed" in history else None
+
+
+def read_failures(cells: Cells) -> dict[tuple[str, int], str]:
+    """(recipe, seed) -> why its training stopped before its end, from the cells that have no score for that."""
+    return {
+        (recipe, seed): why
+        for found in cells.failed.values()
+        for (recipe, _), seeds in found.items()
+        for seed, why in seeds.items()
+    }
+
+
+def read_chance(paths: Iterable[str | Path]) -> dict[tuple[str, str], float]:
+    """(evaluation, set) -> the share correct when guessing, from files of cells."""
+    columns = ["evaluation", "set", "chance"]
+    rows = [row for path in paths for row in pq.read_table(path, columns=columns).to_pylist()]
+    return {(row["evaluation"], row["set"]): row["chance"] for row in rows}
 
 
 def read_captions(paths: Iterable[Path], recipes: Iterable[Path], summaries: Iterable[Path]) -> dict[str, CaptionFile]:
@@ -203,9 +227,21 @@ def name_of(artefact: str) -> str:
 
 
 def recipe_titles(studies: Iterable[Study]) -> dict[str, str]:
-    """Recipe name -> the label of the first table row that it fills."""
-    rows = [row for study in studies for table in study.tables for row in table.rows if row.recipe]
-    return {row.recipe: row.full_label() for row in reversed(rows) if row.recipe}
+    """Recipe name -> the label of the first table row that it fills, with the variant that it is of."""
+    titles: dict[str, str] = {}
+    for table in (table for study in studies for table in study.tables):
+        for row in table.rows:
+            if row.recipe:
+                titles.setdefault(row.recipe, row.full_label())
+            for variant, recipe in row.recipes.items():
+                if recipe:
+                    titles.setdefault(recipe, f"{row.full_label()}, {table.variants[variant]}")
+    return titles
+
+
+def recipes_of(study: Study) -> set[str]:
+    """The names of the recipes that fill a study's tables."""
+    return {recipe for table in study.tables for row in table.rows for recipe in row.all_recipes()}
 
 
 def _number(text: str | None) -> float | None:

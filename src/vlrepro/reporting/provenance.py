@@ -80,15 +80,22 @@ def _git(folder: str | Path, *words: str) -> str:
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
-def recipe_grid(runs: Sequence[TrainedRun], recipes: Mapping[str, Any], titles: Mapping[str, str]) -> Html:
-    """One line a recipe: what it is, and the ids of its runs. `recipes` are those of the configuration.
+def recipe_grid(
+    runs: Sequence[TrainedRun],
+    recipes: Mapping[str, Any],
+    titles: Mapping[str, str],
+    failures: Mapping[tuple[str, int], str],
+) -> Html:
+    """The runs that failed to train; then one line a recipe: what it is, and the ids of its runs.
 
-    What is the same in all recipes is said once, above the table.
+    `recipes` are those of the configuration, `failures` reasons by (recipe, seed). What is the same in all recipes is
+    said once, above the table.
     """
     names = list(dict.fromkeys(run.name for run in runs))
     found = {name: [run for run in runs if run.name == name] for name in names}
     facts = {name: _facts(found[name][0].recipe, recipes[name]) for name in names}
-    heads = list(next(iter(facts.values()), {}))
+    noisy = any(run.recipe["options"].get("label_noise") for run in runs)
+    heads = [head for head in next(iter(facts.values()), {}) if noisy or head != "Label noise"]
     same = [head for head in heads if len({str(facts[name][head]) for name in names}) == 1]
     shown = [head for head in heads if head not in same]
     rows = [
@@ -96,13 +103,29 @@ def recipe_grid(runs: Sequence[TrainedRun], recipes: Mapping[str, Any], titles: 
             element("code", name),
             titles.get(name, name),
             *(facts[name][head] for head in shown),
-            join((element("code", f"…{run.id.removeprefix(name)}") for run in found[name]), " "),
+            join((_run(run, failures) for run in found[name]), " "),
         )
         for name in names
     ]
     shared = join((join([f"{head.lower()} ", facts[names[0]][head]]) for head in same), ", ")
     note = [element("p", "The same in all recipes: ", shared, ".")] if same else []
-    return join([*note, grid(("Recipe", "Row", *shown, "Runs"), rows)])
+    table = element("div", grid(("Recipe", "Row", *shown, "Runs"), rows), class_="recipes")
+    return join([*note, *_failed(runs, failures), table])
+
+
+def _failed(runs: Sequence[TrainedRun], failures: Mapping[tuple[str, int], str]) -> list[Html]:
+    """The runs that failed to train, each with why; nothing where none did."""
+    found = [(run, failures[run.name, run.seed]) for run in runs if (run.name, run.seed) in failures]
+    lines = [join([element("code", run.id), f": {why}"]) for run, why in found]
+    words = f"{len(found)} of {len(runs)} runs failed to train; they have no score:"
+    return [element("p", element("strong", words, class_="failed")), bullets(lines)] if found else []
+
+
+def _run(run: TrainedRun, failures: Mapping[tuple[str, int], str]) -> Html:
+    """A run's id without the recipe's name, and whether it failed to train."""
+    code = element("code", f"…{run.id.removeprefix(run.name)}")
+    failed = (run.name, run.seed) in failures
+    return join([code, element("strong", " ✕ failed", class_="failed")]) if failed else code
 
 
 def _facts(recipe: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +135,7 @@ def _facts(recipe: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any
         "Augmentation": _augmentation(entry["augmentation"]),
         "Pairs": _pairs(recipe),
         "Captions read": element("code", recipe["texts"]) if recipe["texts"] else "none",
+        "Label noise": _label_noise(recipe["options"].get("label_noise")),
         "Backbone": _backbone(recipe["backbone"]),
         "Batch": recipe["batch_size"],
         "Steps": f"{recipe['steps']:,}",
@@ -127,6 +151,14 @@ def _pairs(recipe: Mapping[str, Any]) -> Any:
     if not recipe["steps"]:
         return "none: not trained"
     return element("code", recipe["pairs"]) if recipe["pairs"] else "two views of one image"
+
+
+def _label_noise(noise: Mapping[str, Any] | None) -> str:
+    """Strategy and nominal rate, with the labels of texts where they are not those of pictures."""
+    if not noise:
+        return "none"
+    columns = noise.get("columns", "shared")
+    return f"{noise['strategy']}, rate {noise['rate']:g}{'' if columns == 'shared' else f', columns {columns}'}"
 
 
 def _backbone(backbone: Mapping[str, Any]) -> str:
