@@ -280,7 +280,8 @@ def evidence_files(study):
     """What is kept of a finished run: tables, claims and audit as text, the figures of what decides the claims."""
     tables = [f"results/{SCALE}/tables/{study}/{table.name}" for table in tables_of(study)]
     drawn = [f"differences_{study}_{table.name}" for table in tables_of(study) if not table.saliency]
-    drawn += ["purity"] * bool(PLAN.pairs)
+    drawn += ["purity"] * any(PLAN.runs[run].pairs for run in runs_of(study))
+    drawn += [name for name in (f"rates_{study}_table2", f"realised_{study}") if name in report_figures()]
     return [
         *(f"{table}.{format}" for table in tables for format in ("md", "csv")),
         *(f"results/{SCALE}/{kind}/{study}.{format}" for kind in ("claims", "audit") for format in ("md", "json")),
@@ -299,12 +300,15 @@ def scored_of(study, saliency=False):
     return list(dict.fromkeys("/".join(pair) for pair in scored if PLAN.evaluations[pair[1]].saliency == saliency))
 
 
-def prepared():
-    """<rule>/<id> of the other jobs whose cost is recorded."""
-    makers = {"train_stand_in": PLAN.checkpoints, "score_captions": PLAN.scores, "embed": PLAN.embeddings}
-    makers |= {"mine_pairs": PLAN.pairs, "generate_captions": PLAN.captions}
-    makers |= {"score_saliency": dict.fromkeys(job for study in STUDIES for job in scored_of(study, saliency=True))}
-    return [f"{rule}/{artefact}" for rule, made in makers.items() for artefact in made]
+def prepared(study):
+    """<rule>/<id> of the other jobs of a study whose cost is recorded."""
+    evaluations = [evaluation for table in tables_of(study) for evaluation in table.evaluations]
+    needed = PLAN.needed([*runs_of(study), *evaluations])
+    makers = {"train_stand_in": "checkpoints", "score_captions": "scores", "embed": "embeddings"}
+    makers |= {"mine_pairs": "pairs", "generate_captions": "captions"}
+    makers |= {"embed_prompts": "prompts", "rank_pictures": "rankings"}
+    made = [f"{rule}/{artefact}" for rule, kind in makers.items() for artefact in needed[kind]]
+    return made + [f"score_saliency/{job}" for job in scored_of(study, saliency=True)]
 
 
 def own_command():

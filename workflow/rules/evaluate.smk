@@ -115,8 +115,6 @@ for script, jobs in EVALUATION_JOBS.items():
                 [f"results/metrics/{run}/{evaluation}.json" for run in runs],
             log:
                 f"logs/{script}/{job}.log",
-            benchmark:
-                f"results/benchmarks/evaluate_run/{job}/{evaluation}.tsv"
             conda:
                 "../../envs/train.yaml"
             threads: CONFIG.evaluation.threads
@@ -127,6 +125,8 @@ for script, jobs in EVALUATION_JOBS.items():
             params:
                 script=script,
                 runs=runs,
+                benchmarks=[f"results/benchmarks/evaluate_run/{run}/{evaluation}.tsv" for run in runs],
             shell:
                 "python workflow/scripts/{params.script}.py --runs {params.runs} --recipes {input.recipes}"
-                " --models {input.models} --evaluation {input.evaluation} --outputs {output} 2>&1 | tee {log}"
+                " --models {input.models} --evaluation {input.evaluation} --outputs {output}"
+                " --benchmarks {params.benchmarks} 2>&1 | tee {log}"

@@ -19,6 +19,7 @@ rule draw_figures:
     input:
         studies=expand("config/papers/{study}.yaml", study=STUDIES),
         tables=report_tables(".csv"),
+        cells=report_cells(),
         runs=ancient(expand("results/recipes/runs/{run}.json", run=PLAN.runs)),
         histories=ancient(expand("results/runs/{run}/history.jsonl", run=PLAN.runs)),
         captions=ancient(expand("results/captions/{captions}.parquet", captions=PLAN.captions)),
@@ -49,7 +50,7 @@ rule draw_figures:
         runtime=30,
     shell:
         "python workflow/scripts/draw_figures.py --studies {input.studies} --tables {input.tables}"
-        " --runs {input.runs} --histories {input.histories}"
+        " --cells {input.cells} --runs {input.runs} --histories {input.histories}"
         " --captions {input.captions} --caption-recipes {input.caption_recipes}"
         " --scores {input.scores} --score-recipes {input.score_recipes}"
         " --pairs {input.pairs} --pair-summaries {input.pair_summaries} --pair-recipes {input.pair_recipes}"
@@ -150,7 +151,7 @@ rule write_evidence:
     params:
         runs=lambda wildcards: runs_of(wildcards.study),
         evaluated=lambda wildcards: scored_of(wildcards.study),
-        made=lambda wildcards: prepared(),
+        made=lambda wildcards: prepared(wildcards.study),
         benchmarks=lambda wildcards, input: "results/benchmarks",  # files may be missing: no input
         command=lambda wildcards, input: own_command(),
     shell:

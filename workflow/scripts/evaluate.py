@@ -3,11 +3,13 @@
 import argparse
 import time
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from vlrepro.benchmarks import timed
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import INDEX, Pack
 from vlrepro.errors import run_command
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--evaluation", required=True, help="the evaluation's recipe: which sets and protocols")
     parser.add_argument("--data", default="results/data", help="folder of the packs")
     parser.add_argument("--outputs", nargs="+", required=True)
+    parser.add_argument("--benchmarks", nargs="*", default=[], help="files for the seconds of each run, of several")
     arguments = parser.parse_args()
     evaluation = read_json(arguments.evaluation)
     fix_kernels(evaluation["threads"])
@@ -41,8 +44,9 @@ def main() -> None:
         name: _load(Path(arguments.data) / entry["pack"], evaluation) for name, entry in evaluation["sets"].items()
     }
     jobs = zip(arguments.runs, arguments.recipes, arguments.models, arguments.outputs, strict=True)
-    for run, recipe, model, output in jobs:
-        write_json(output, evaluated(run, read_json(recipe), model, evaluation, loaded), indent=None)
+    for (run, recipe, model, output), benchmark in zip_longest(jobs, arguments.benchmarks):
+        with timed(benchmark):
+            write_json(output, evaluated(run, read_json(recipe), model, evaluation, loaded), indent=None)
         print(f"{run}: {output}", flush=True)
 
 

@@ -1,11 +1,11 @@
 """Train one run, or several that see the same batches; resume where an interrupted training stopped."""
 
 import argparse
-from datetime import timedelta
 from pathlib import Path
 
+from vlrepro.benchmarks import write_benchmark
 from vlrepro.errors import run_command
-from vlrepro.files import read_json, write_text
+from vlrepro.files import read_json
 from vlrepro.training.loop import Files, Job, train_together
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     files = Files(Path(arguments.index).parent, arguments.pairs, arguments.texts, arguments.captions)
     seconds = train_together(jobs, files, arguments.checkpoint_seconds)
     for path, spent in zip(arguments.benchmark or (), seconds, strict=False):
-        write_text(path, f"s\th:m:s\tmax_rss\n{spent:.2f}\t{timedelta(seconds=round(spent))}\tNA\n")
+        write_benchmark(path, spent)
 
 
 run_command(main)

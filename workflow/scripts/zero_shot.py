@@ -3,11 +3,13 @@
 import argparse
 import time
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from vlrepro.benchmarks import timed
 from vlrepro.data.pack import Pack
 from vlrepro.errors import run_command
 from vlrepro.evaluation.features import extract, load_backbone, size_of
@@ -35,6 +37,7 @@ def main() -> None:
     parser.add_argument("--prompts", default="results/prompts", help="folder of the embedded prompts")
     parser.add_argument("--rankings", default="results/rankings", help="folder of the rankings")
     parser.add_argument("--outputs", nargs="+", required=True)
+    parser.add_argument("--benchmarks", nargs="*", default=[], help="files for the seconds of each run, of several")
     arguments = parser.parse_args()
     evaluation = read_json(arguments.evaluation)
     fix_kernels(evaluation["threads"])
@@ -42,8 +45,9 @@ def main() -> None:
     prompts = {name: read_prompts(Path(arguments.prompts) / f"{name}.safetensors") for name in sorted(named)}
     sets = load_sets(evaluation, prompts, Path(arguments.data), Path(arguments.rankings))
     jobs = zip(arguments.runs, arguments.recipes, arguments.models, arguments.outputs, strict=True)
-    for run, recipe, model, output in jobs:
-        write_json(output, classified(run, read_json(recipe), model, evaluation, prompts, sets), indent=None)
+    for (run, recipe, model, output), benchmark in zip_longest(jobs, arguments.benchmarks):
+        with timed(benchmark):
+            write_json(output, classified(run, read_json(recipe), model, evaluation, prompts, sets), indent=None)
         print(f"{run}: {output}", flush=True)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vlrepro.config import Config
@@ -101,10 +101,34 @@ class Plan:
         entry = getattr(self, kind)[name]
         return json.dumps(entry if isinstance(entry, dict) else entry.recipe, sort_keys=True, indent=1)
 
+    def needed(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """Kind -> the artefacts of that kind that those called `names` are made of, directly or not."""
+        kinds = [entry.name for entry in fields(self) if entry.name not in ("config", "tables")]
+        found: dict[str, None] = {}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name in found:
+                continue
+            found[name] = None
+            for kind in kinds:
+                if name in getattr(self, kind):
+                    waiting += _texts(json.loads(self.recipe_text(kind, name)))
+        return {kind: [name for name in getattr(self, kind) if name in found] for kind in kinds}
+
     def metrics(self, table: str) -> list[tuple[str, str]]:
         """(run, evaluation) of every run's metrics file that a table is made of, in the table's order."""
         plan = self.tables[table]
         return [(run, evaluation) for run in plan.runs for evaluation in plan.evaluations] + list(plan.controls)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a recipe."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _texts(entry)
 
 
 def revisions(modules: Iterable[str]) -> dict[str, int]:
