@@ -12,9 +12,9 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dis
 
 demo: setup
 	snakemake --cores $(CORES) --quiet reason
-	@echo "Tables: results/pocket/tables/language_guidance/   Report: results/pocket/report/index.html"
+	@echo "Tables: results/pocket/tables/   Report: results/pocket/report/index.html"
 
-# Five seeds: an hour or more on two cores. What is worth keeping goes to docs/evidence/.
+# Five seeds: two hours or more on two cores. What is worth keeping goes to docs/evidence/.
 evidence: setup
 	snakemake --cores $(CORES) --quiet reason --configfile config/evidence.yaml -- all evidence
 	mkdir -p docs/evidence && cp -r results/evidence/evidence/. docs/evidence/
