@@ -294,6 +294,11 @@ def runs_of(study):
     return list(dict.fromkeys(run for table in tables_of(study) for run in table.runs))
 
 
+def pair_summaries(study):
+    """The summaries of the mined pairs that a study's runs train on."""
+    return [f"results/pairs/{pairs}.summary.json" for pairs in PLAN.needed(runs_of(study))["pairs"]]
+
+
 def scored_of(study, saliency=False):
     """<run>/<evaluation> of all metrics of a study's tables, of frozen features or of saliency maps."""
     scored = (pair for table in tables_of(study) for pair in PLAN.metrics(f"{study}_{table.name}"))

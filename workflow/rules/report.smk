@@ -138,7 +138,7 @@ rule write_evidence:
         claims="results/{scale}/claims/{study}.json",
         files=lambda wildcards: evidence_files(wildcards.study),
         figures=f"results/{SCALE}/figures/figures.json",
-        summaries=ancient(expand("results/pairs/{pairs}.summary.json", pairs=PLAN.pairs)),
+        summaries=ancient(lambda wildcards: pair_summaries(wildcards.study)),
     output:
         directory("results/{scale}/evidence/{study}"),
     log:

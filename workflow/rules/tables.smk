@@ -46,7 +46,7 @@ rule build_table:
 rule judge_claims:
     input:
         cells=lambda wildcards: cells_of(wildcards.study),
-        summaries=ancient(expand("results/pairs/{pairs}.summary.json", pairs=PLAN.pairs)),
+        summaries=ancient(lambda wildcards: pair_summaries(wildcards.study)),
         study="config/papers/{study}.yaml",
     output:
         multiext("results/{scale}/claims/{study}", ".json", ".md"),
