@@ -1,24 +1,22 @@
 """Score runs' frozen features on every set of a group under every protocol of a suite; write a metrics file a run."""
 
-import argparse
 import time
 from collections.abc import Mapping
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from vlrepro.benchmarks import timed
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import INDEX, Pack
 from vlrepro.errors import run_command
 from vlrepro.evaluation.features import extract, load_backbone, size_of
 from vlrepro.evaluation.joint import load_joint, picture_features
+from vlrepro.evaluation.many_runs import parser_of_runs, score_runs
 from vlrepro.evaluation.protocols import SCORERS
 from vlrepro.evaluation.results import about, metrics, without_scores
 from vlrepro.evaluation.sets import EvaluationSet, evaluation_set
-from vlrepro.files import read_json, write_json
+from vlrepro.files import read_json
 from vlrepro.randomness import fix_kernels
 from vlrepro.training.outcome import failure_of
 
@@ -29,25 +27,14 @@ Features = Mapping[str, Mapping[str, Tensor]]
 
 def main() -> None:
     """Parse the arguments; for each run extract, score, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", nargs="+", required=True, help="the runs' ids")
-    parser.add_argument("--recipes", nargs="+", required=True, help="the runs' recipes")
-    parser.add_argument("--models", nargs="+", required=True, help="the runs' weights")
-    parser.add_argument("--evaluation", required=True, help="the evaluation's recipe: which sets and protocols")
-    parser.add_argument("--data", default="results/data", help="folder of the packs")
-    parser.add_argument("--outputs", nargs="+", required=True)
-    parser.add_argument("--benchmarks", nargs="*", default=[], help="files for the seconds of each run, of several")
+    parser = parser_of_runs(__doc__)
     arguments = parser.parse_args()
     evaluation = read_json(arguments.evaluation)
     fix_kernels(evaluation["threads"])
     loaded = {
         name: _load(Path(arguments.data) / entry["pack"], evaluation) for name, entry in evaluation["sets"].items()
     }
-    jobs = zip(arguments.runs, arguments.recipes, arguments.models, arguments.outputs, strict=True)
-    for (run, recipe, model, output), benchmark in zip_longest(jobs, arguments.benchmarks):
-        with timed(benchmark):
-            write_json(output, evaluated(run, read_json(recipe), model, evaluation, loaded), indent=None)
-        print(f"{run}: {output}", flush=True)
+    score_runs(arguments, lambda run, recipe, model: evaluated(run, recipe, model, evaluation, loaded))
 
 
 def _load(folder: Path, evaluation: Mapping[str, Any]) -> tuple[EvaluationSet, Pictures]:

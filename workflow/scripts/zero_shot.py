@@ -1,24 +1,22 @@
 """Classify every picture of an evaluation's sets by class names, for one run or several; write a metrics file a run."""
 
-import argparse
 import time
 from collections.abc import Mapping
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from vlrepro.benchmarks import timed
 from vlrepro.data.pack import Pack
 from vlrepro.errors import run_command
 from vlrepro.evaluation.features import extract, load_backbone, size_of
 from vlrepro.evaluation.joint import load_joint, picture_features, text_features
+from vlrepro.evaluation.many_runs import parser_of_runs, score_runs
 from vlrepro.evaluation.naming import Prompts, read_prompts
 from vlrepro.evaluation.results import about, metrics, without_scores
 from vlrepro.evaluation.zero_shot import class_vectors, outcomes, ranks
 from vlrepro.evaluation.zero_shot_sets import ZeroShotSet, load_pictures, zero_shot_set
-from vlrepro.files import read_json, write_json
+from vlrepro.files import read_json
 from vlrepro.randomness import fix_kernels
 from vlrepro.training.outcome import failure_of
 
@@ -28,27 +26,16 @@ Sets = Mapping[str, Mapping[str, ZeroShotSet]]
 
 def main() -> None:
     """Parse the arguments; for each run classify and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", nargs="+", required=True, help="the runs' ids")
-    parser.add_argument("--recipes", nargs="+", required=True, help="the runs' recipes")
-    parser.add_argument("--models", nargs="+", required=True, help="the runs' weights")
-    parser.add_argument("--evaluation", required=True, help="the evaluation's recipe: which sets and protocols")
-    parser.add_argument("--data", default="results/data", help="folder of the packs")
+    parser = parser_of_runs(__doc__)
     parser.add_argument("--prompts", default="results/prompts", help="folder of the embedded prompts")
     parser.add_argument("--rankings", default="results/rankings", help="folder of the rankings")
-    parser.add_argument("--outputs", nargs="+", required=True)
-    parser.add_argument("--benchmarks", nargs="*", default=[], help="files for the seconds of each run, of several")
     arguments = parser.parse_args()
     evaluation = read_json(arguments.evaluation)
     fix_kernels(evaluation["threads"])
     named = {name for entry in evaluation["sets"].values() for name in entry["prompts"].values()}
     prompts = {name: read_prompts(Path(arguments.prompts) / f"{name}.safetensors") for name in sorted(named)}
     sets = load_sets(evaluation, prompts, Path(arguments.data), Path(arguments.rankings))
-    jobs = zip(arguments.runs, arguments.recipes, arguments.models, arguments.outputs, strict=True)
-    for (run, recipe, model, output), benchmark in zip_longest(jobs, arguments.benchmarks):
-        with timed(benchmark):
-            write_json(output, classified(run, read_json(recipe), model, evaluation, prompts, sets), indent=None)
-        print(f"{run}: {output}", flush=True)
+    score_runs(arguments, lambda run, recipe, model: classified(run, recipe, model, evaluation, prompts, sets))
 
 
 def load_sets(evaluation: Mapping[str, Any], prompts: Mapping[str, Prompts], data: Path, rankings: Path) -> Sets:

@@ -14,9 +14,9 @@ from vlrepro.data.augment import centre
 from vlrepro.data.loader import Pictures
 from vlrepro.errors import UserError
 from vlrepro.models.backbones import build_backbone
+from vlrepro.training.writing import JOINT
 
 REVISION = 1
-JOINT = "joint/"  # before the names of a framework's weights outside its backbone
 
 
 def load_backbone(recipe: Mapping[str, Any], weights: str | Path) -> nn.Module:
