@@ -49,9 +49,10 @@ def sample_pairs(mined: MinedPairs, count: int = 6) -> list[tuple[str, Any]]:
     A pair's relation is the strictest of the criteria that its pictures share, or `other`. Within a relation the
     choice is by a keyed hash of the source's key, so it does not depend on the order of the file.
     """
-    strata: dict[str, list[Any]] = {relation: [] for relation in (*mined.criteria(), "other")}
+    criteria = mined.criteria()
+    strata: dict[str, list[Any]] = {relation: [] for relation in (*criteria, "other")}
     for row in sorted(mined.rows.itertuples(), key=lambda row: key("gallery", row.source)):
-        strata[_relation(row, mined.criteria())].append(row)
+        strata[_relation(row, criteria)].append(row)
     return _even(strata, count)
 
 
