@@ -133,7 +133,7 @@ def run_files(runs):
     }
 
 
-# Where runs share jobs, what is made is an input like any other, which no rule makes: were it an output of a job whose
+# Where runs share jobs, what is made is an input like any other, made by no rule. Were it an output of a job whose
 # runs are others than when it was made, Snakemake would make it again. Delete a file to have it made again.
 def trained(run):
     """Whether a run's model is there, where runs share jobs."""
