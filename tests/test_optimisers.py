@@ -49,7 +49,10 @@ def test_the_first_studys_runs_keep_their_names(scale, names, study):
     A name holds a digest of the recipe: a key more in every recipe would train every model again. Who changes these
     runs on purpose (a REVISION, a recipe) changes these digests.
     """
-    assert digest_of(sorted(planned(merged("config.yaml", scale), study).runs))[:16] == names
+    values = merged("config.yaml", scale)
+    ours = {table.name for table in study.tables}
+    values["tables"] = values.get("tables") and [name for name in values["tables"] if name in ours]
+    assert digest_of(sorted(planned(values, study).runs))[:16] == names
 
 
 def recipe_of(values, study, **changes):
