@@ -33,6 +33,7 @@ from vlrepro.saliency.methods import saliency_method
 from vlrepro.saliency.statistics import from_plain
 from vlrepro.saliency.thresholds import MEAN, ZERO, best_threshold
 from vlrepro.tables.saliency_columns import BRIEF
+from vlrepro.training.outcome import FAILED
 
 ROOT = Path(__file__).parents[1]
 METHODS = ["grad_cam", "agf", "eigen_cam"]
@@ -187,6 +188,16 @@ def test_the_script_of_the_priors_names_bad_masks_too(tmp_path, monkeypatch, cap
     assert {entry["scores"]["ap"]["n"] for entry in metrics["priors"].values()} == {
         metrics["saliency"]["test_pictures"]
     }
+
+
+def test_the_script_says_of_a_run_that_failed_to_train_that_it_did(tmp_path, monkeypatch):
+    write(tmp_path / "pack", pictures())
+    options = recipes(tmp_path)
+    run_script("score_saliency.py", monkeypatch, **options)
+    assert "failed" not in json.loads(options["output"].read_text())
+    save_file(backbone().state_dict(), options["model"], metadata={FAILED: "the loss is nan at step 3"})
+    run_script("score_saliency.py", monkeypatch, **options)
+    assert json.loads(options["output"].read_text())["failed"] == "the loss is nan at step 3"
 
 
 def test_the_script_ends_with_one_line_where_no_mask_is_usable(tmp_path, monkeypatch, capsys):

@@ -45,7 +45,7 @@ def scores_of(key: int) -> dict:
     return {"scores": entries, "values": {}}
 
 
-def run_file(folder: Path, recipe: str, seed: int, key: int, probe: str = "trained") -> Path:
+def run_file(folder: Path, recipe: str, seed: int, key: int, probe: str = "trained", failed: str | None = None) -> Path:
     path = folder / f"{recipe}-seed{seed}-0123abcd/{probe}.json"
     maps = {method: scores_of(100 * key + number) for number, method in enumerate(METHODS)}
     found = {
@@ -64,7 +64,7 @@ def run_file(folder: Path, recipe: str, seed: int, key: int, probe: str = "train
         "backbone": {"parameters": 1234, "feature_width": 64},
         "saliency": found,
     }
-    write_json(path, values)
+    write_json(path, values | ({"failed": failed} if failed else {}))
     return path
 
 
@@ -220,3 +220,34 @@ def test_every_format_shows_the_gains(cells: Cells) -> None:
         text = render(table)
         assert text == render(table)
         assert "AP over the best prior" in text
+
+
+def test_a_run_that_failed_to_train_has_no_number_in_a_saliency_table(tmp_path: Path) -> None:
+    """Its weights give maps like any others: only the metrics file says that they mean nothing."""
+    files = [
+        run_file(
+            tmp_path,
+            row.recipe,
+            seed,
+            10 * number + seed,
+            failed="the loss is nan" if (number, seed) == (0, 1) else None,
+        )
+        for number, row in enumerate(row for row in TABLE.rows if row.recipe and not row.probe)
+        for seed in (0, 1)
+    ]
+    collect_cells([*files, prior_file(tmp_path)], tmp_path / "cells.parquet")
+    cells = read_cells([tmp_path / "cells.parquet"], {"scenes": "Scenes"})
+    first = next(row for row in TABLE.rows if row.recipe and not row.probe)
+    table = build_table(STUDY, "table3", cells, "pocket", resamples=50)
+    for part in table.parts:
+        shown = {row.id: {(cell.status, cell.text) for cell in row.cells} for row in part.rows}
+        if part.kind == "ours":
+            assert shown[first.id] == {("failed", "failed to train (1 of 2 seeds)")}
+            assert {status for id, found in shown.items() if id != first.id for status, _ in found} <= {
+                "done",
+                "pending",
+            }
+        else:
+            assert {status for status, _ in shown[first.id]} <= {"failed", "blank"}
+            assert "failed" in {status for status, _ in shown[first.id]}
+    assert "failed to train (1 of 2 seeds)" in to_markdown(table)

@@ -13,6 +13,7 @@ from vlrepro.evaluation.features import load_backbone, size_of
 from vlrepro.files import atomic_path, digest_of, read_json, write_json
 from vlrepro.randomness import fix_kernels
 from vlrepro.saliency.evaluation import masks_summary, print_left_out, score_run, set_of
+from vlrepro.training.outcome import failure_of
 
 
 def main() -> None:
@@ -53,6 +54,8 @@ def main() -> None:
         "seconds": round(time.monotonic() - start, 2),
         "versions": {"vlrepro": __version__, "torch": torch.__version__, "numpy": numpy.__version__},
     }
+    if failure := failure_of(arguments.model):
+        metrics["failed"] = failure
     write_json(arguments.output, metrics, indent=None)
 
 

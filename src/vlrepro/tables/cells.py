@@ -119,8 +119,10 @@ class Cells:
         """How many of the seeds of these recipes failed on these sets; None where none did."""
         keys = [(recipe, column) for recipe in recipes for column in columns]
         failed, scores = self.failed.get(evaluation, {}), self.scores.get(evaluation, {})
+        maps = self.statistics.get(evaluation, {})
         lost = {seed for key in keys for seed in failed.get(key, ())}
         trained = {seed for key in keys if key in scores for seed in scores[key].seeds}
+        trained |= {seed for key in keys for seed in maps.get(key, ())}
         return Failure(len(lost), len(lost | trained)) if lost else None
 
     def columns(self, evaluation: str) -> list[str]:
@@ -146,9 +148,9 @@ def _rows(path: str | Path) -> list[dict[str, Any]]:
         name = _RUN.fullmatch(metrics["run"])
         shared = {"run": metrics["run"], "recipe": name["recipe"], "seed": int(name["seed"])}
         shared |= {key: metrics["backbone"][key] for key in ("parameters", "feature_width")}
+        shared["failed"] = metrics.get("failed")
         if "saliency" in metrics:
             return saliency_rows(metrics, shared)
-        shared["failed"] = metrics.get("failed")
         return [
             shared | {"evaluation": evaluation, "kind": protocol["kind"], "set": key} | _row(entry)
             for evaluation, protocol in metrics["protocols"].items()

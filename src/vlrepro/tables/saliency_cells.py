@@ -57,8 +57,11 @@ def _scores(protocol: str, method: str, found: Mapping[str, Any], entry: Mapping
 
 
 def read_statistics(rows: Iterable[Mapping[str, Any]]) -> Statistics:
-    """The statistics of one evaluation's rows; what has no seed stands beside every seed of the others."""
-    rows = list(rows)
+    """The statistics of one evaluation's rows; what has no seed stands beside every seed of the others.
+
+    Maps of a run that failed to train explain nothing: they are left out.
+    """
+    rows = [row for row in rows if not row["failed"]]
     seeds = sorted({row["seed"] for row in rows if row["seed"] is not None}) or [0]
     found: Statistics = defaultdict(dict)
     for row in rows:
@@ -72,6 +75,6 @@ def read_probes(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Recipe -> accuracy of its probe, the mean over seeds and sets, of one evaluation's rows."""
     found: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        if row["probe_accuracy"] is not None:
+        if row["probe_accuracy"] is not None and not row["failed"]:
             found[row["recipe"]].append(row["probe_accuracy"])
     return {recipe: sum(values) / len(values) for recipe, values in found.items()}

@@ -6,9 +6,9 @@ so that the interval is that of a paired difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from vlrepro.tables.cells import Cells
+from vlrepro.tables.cells import Cells, Failure
 from vlrepro.tables.parts import Cell, Column, Part, Row
 from vlrepro.tables.saliency_columns import MAPS, SCORES, evaluation_name
 from vlrepro.tables.statistics import Interval, Resampled, interval, mean_interval, paired_difference
@@ -24,7 +24,7 @@ def saliency_parts(table: PaperTable, cells: Cells, scale: str, resamples: int) 
     found = {name: cells.resampled(name, cells.columns(name), resamples) for name in columns.evaluations()}
     parts = []
     for method in columns.maps:
-        parts += [_scores(table, found, method, scale), _gains(table, found, method)]
+        parts += [_scores(table, found, method, scale, cells), _gains(table, found, method, cells)]
     return parts
 
 
@@ -35,14 +35,17 @@ def probe_note(table: PaperTable, cells: Cells) -> str:
     return f"Accuracy of the explained probe on the test pictures, in percent: {', '.join(shares) or 'pending'}."
 
 
-def _scores(table: PaperTable, found: Found, method: str, scale: str) -> Part:
+def _scores(table: PaperTable, found: Found, method: str, scale: str, cells: Cells) -> Part:
     columns = tuple(Column(score, SCORES[score][0], MAPS[method]) for score in table.saliency.scores)
     names = [evaluation_name(table.saliency.protocol, method, score) for score in table.saliency.scores]
-    rows = tuple(_row(row, [_optional(found[name].get((row.key, AVERAGE))) for name in names]) for row in table.rows)
+    rows = tuple(
+        _row(row, [_lost(cells, name, [row]) or _optional(found[name].get((row.key, AVERAGE))) for name in names])
+        for row in table.rows
+    )
     return Part("ours", f"{MAPS[method]}: re-run, scale {scale}", columns, rows)
 
 
-def _gains(table: PaperTable, found: Found, method: str) -> Part:
+def _gains(table: PaperTable, found: Found, method: str, cells: Cells) -> Part:
     wanted = [(table.row(name), score) for name, scores in table.saliency.gains.items() for score in scores]
     columns = tuple(
         Column(f"{score}_over_{base.id}", f"{SCORES[score][0]} over {base.label}", MAPS[method])
@@ -53,12 +56,13 @@ def _gains(table: PaperTable, found: Found, method: str) -> Part:
     for row in models:
         gains = []
         for base, score in wanted:
-            scores = found[evaluation_name(table.saliency.protocol, method, score)]
+            name = evaluation_name(table.saliency.protocol, method, score)
+            scores = found[name]
             gain = paired_difference(scores.get((row.key, AVERAGE)), scores.get((base.key, AVERAGE)))
-            gains.append(None if gain is None else interval(gain))
+            gains.append(_lost(cells, name, [row, base]) or (None if gain is None else interval(gain)))
         own = [row.key == base.key for base, _ in wanted]
-        cells = zip(own, _row(row, gains).cells, strict=True)
-        rows.append(Row(row.id, row.label, row.block, tuple(Cell("blank") if same else cell for same, cell in cells)))
+        shown = zip(own, _row(row, gains).cells, strict=True)
+        rows.append(Row(row.id, row.label, row.block, tuple(Cell("blank") if same else cell for same, cell in shown)))
     heading = f"{MAPS[method]}: gains, paired differences in percentage points"
     return Part("difference", heading, columns, tuple(rows) if columns else ())
 
@@ -67,10 +71,17 @@ def _optional(cell: Resampled | None) -> Interval | None:
     return None if cell is None else mean_interval(cell)
 
 
-def _row(row: TableRow, intervals: list[Interval | None]) -> Row:
+def _lost(cells: Cells, evaluation: str, rows: Sequence[TableRow]) -> Failure | None:
+    """How many seeds of these rows failed to train; None where none did."""
+    return cells.failure(evaluation, [row.key for row in rows if row.key], cells.columns(evaluation))
+
+
+def _row(row: TableRow, found: Sequence[Interval | Failure | None]) -> Row:
     missing = Cell("pending" if row.key else "not run")
-    cells = tuple(
-        Cell("done", found.value, found.low, found.high, found.n_seeds, found.covers) if found else missing
-        for found in intervals
-    )
-    return Row(row.id, row.label, row.block, cells)
+    return Row(row.id, row.label, row.block, tuple(_cell(entry) if entry else missing for entry in found))
+
+
+def _cell(found: Interval | Failure) -> Cell:
+    if isinstance(found, Failure):
+        return Cell("failed", n_seeds=found.seeds, text=str(found))
+    return Cell("done", found.value, found.low, found.high, found.n_seeds, found.covers)

@@ -26,6 +26,7 @@ from PIL import Image
 
 from vlrepro.data.decoding import size_of
 from vlrepro.data.pack import Picture, write_pack
+from vlrepro.data.sources.benchmarks.files import file_at, folder_at, text_lines
 from vlrepro.errors import UserError
 from vlrepro.randomness import key
 
@@ -57,7 +58,7 @@ def fetch(path: str | Path, folder: str | Path) -> None:
 def class_ids(path: str | Path) -> dict[str, int]:
     """WordNet id -> class number, from 1, in sorted order of the ids. Raises `UserError` unless there are `CLASSES`."""
     place = Path(path) / f"lists/categories/ImageNetS_categories_im{CLASSES}.txt"
-    names = sorted(set(_lines(place)))
+    names = sorted(set(text_lines(place)))
     if len(names) != CLASSES:
         raise UserError(f"{place}: {len(names)} classes instead of {CLASSES}: take the file from ImageNet-S again")
     return {name: number for number, name in enumerate(names, start=1)}
@@ -71,12 +72,12 @@ def validation_examples(path: str | Path) -> list[Example]:
     path = Path(path)
     numbers = class_ids(path)
     place = path / f"lists/mapping/ImageNetS_im{CLASSES}_mapping_validation.txt"
-    masks = _folder(path / f"ImageNetS{CLASSES}/validation-segmentation")
+    masks = folder_at(path / f"ImageNetS{CLASSES}/validation-segmentation")
     examples = []
-    for line in _lines(place):
+    for line in text_lines(place):
         source, target = _two(line, place)
         label = _known(target.split("/")[0], numbers, place)
-        picture = _file(path / "imagenet/val" / source)
+        picture = file_at(path / "imagenet/val" / source)
         mask = (masks / target).with_suffix(".png")
         examples.append(Example(picture, mask if mask.is_file() else None, label, numbers[label], "test"))
     return examples
@@ -90,14 +91,14 @@ def training_examples(path: str | Path) -> list[Example]:
     path = Path(path)
     numbers = class_ids(path)
     place = path / f"lists/names/ImageNetSemi_im{CLASSES}_train.txt"
-    folder = _folder(path / f"ImageNetS{CLASSES}/train-semi-segmentation")
+    folder = folder_at(path / f"ImageNetS{CLASSES}/train-semi-segmentation")
     masks = {}
-    for line in _lines(place):
+    for line in text_lines(place):
         picture, mask = _two(line, place)
-        masks[_file(path / "imagenet/train" / picture)] = folder / mask
+        masks[file_at(path / "imagenet/train" / picture)] = folder / mask
     examples = []
     for label, number in numbers.items():
-        for picture in sorted(_folder(path / "imagenet/train" / label).glob("*.JPEG")):
+        for picture in sorted(folder_at(path / "imagenet/train" / label).glob("*.JPEG")):
             mask = masks.get(picture)
             split = "val" if key("imagenet_s", "val", picture.stem) % VAL_PART == 0 else "train"
             examples.append(Example(picture, mask if mask and mask.is_file() else None, label, number, split))
@@ -167,10 +168,6 @@ def _packed_mask(example: Example, others: Others) -> bytes:
     return stream.getvalue()
 
 
-def _lines(place: Path) -> list[str]:
-    return [line.strip() for line in _file(place).read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
 def _two(line: str, place: Path) -> tuple[str, str]:
     parts = line.split(" ")
     if len(parts) != 2 or any(part.count("/") != 1 or ".." in part for part in parts):
@@ -182,15 +179,3 @@ def _known(label: str, numbers: dict[str, int], place: Path) -> str:
     if label not in numbers:
         raise UserError(f"{place}: {label} is none of the {CLASSES} classes: take the lists of ImageNet-S{CLASSES}")
     return label
-
-
-def _file(place: Path) -> Path:
-    if not place.is_file():
-        raise UserError(f"{place}: no such file: vlrepro/data/sources/imagenet_s.py says what belongs where")
-    return place
-
-
-def _folder(place: Path) -> Path:
-    if not place.is_dir():
-        raise UserError(f"{place}: no such folder: vlrepro/data/sources/imagenet_s.py says what belongs where")
-    return place
