@@ -26,8 +26,6 @@ _MODULES = {
     ],
 }
 """The modules whose revisions decide a protocol's scores."""
-_LATER = {"features": "trunk"}
-"""Settings that came after metrics files with their defaults: left out of a recipe where they have these."""
 
 
 class EvaluationPlanner:
@@ -168,6 +166,6 @@ class EvaluationPlanner:
 
 
 def _settings(protocol: dict[str, Any]) -> dict[str, Any]:
-    if protocol["kind"] != "linear":
-        return protocol
-    return {name: value for name, value in protocol.items() if _LATER.get(name, protocol) != value}
+    """A protocol as a recipe has it: linear probes on the trunk were there before there was a choice of features."""
+    before = protocol["kind"] == "linear" and protocol["features"] == "trunk"
+    return {name: value for name, value in protocol.items() if not (before and name == "features")}

@@ -9,7 +9,7 @@ pairs share is thereby counted once.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,10 +68,10 @@ def judge_cost(study: Study, tables: Sequence[str], test: CostTest, timings: Tim
 
 def mean_ratio(pairs: Sequence[tuple[str, str]], timings: Timings) -> Ratio:
     """The geometric mean over the pairs (a, b) of time of a / time of b, each the geometric mean over its runs."""
-    shares: Counter[str] = Counter()
+    shares: dict[str, float] = defaultdict(float)
     for first, second in pairs:
-        shares[first] += 1 / len(pairs)  # type: ignore[assignment]
-        shares[second] -= 1 / len(pairs)  # type: ignore[assignment]
+        shares[first] += 1 / len(pairs)
+        shares[second] -= 1 / len(pairs)
     logs = {name: np.log(_checked(name, timings[name])) for name in shares}
     value = math.fsum(share * float(logs[name].mean()) for name, share in shares.items())
     runs = sum(len(entry) for entry in logs.values())
