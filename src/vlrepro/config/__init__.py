@@ -16,6 +16,7 @@ from vlrepro.config.data import (
     PackConfig,
     PairConfig,
 )
+from vlrepro.config.dual_encoders import DualEncoderConfig
 from vlrepro.config.evaluation import EvaluationConfig, SetConfig
 from vlrepro.config.training import (
     AugmentationConfig,
@@ -66,6 +67,7 @@ class Config(Strict):
     packs: dict[Slug, PackConfig]
     captioners: dict[Slug, CaptionerConfig]
     scorers: dict[Slug, CheckpointConfig]
+    dual_encoders: dict[Slug, DualEncoderConfig] = Field(default_factory=dict)
     captions: dict[Slug, CaptionConfig]
     encoders: dict[Slug, EncoderConfig]
     pairs: dict[Slug, PairConfig]
@@ -107,13 +109,21 @@ class Config(Strict):
         for key, entry in self.sets.items():
             if entry.hardest:
                 yield f"sets.{key}.hardest.scorer", entry.hardest.scorer, "scorers"
+            for name in entry.captions:
+                yield f"sets.{key}.captions", name, "captions"
         for key, protocol in self.evaluation.saliency.items():
             if protocol:
                 yield f"evaluation.saliency.{key}.set", protocol.set, "sets"
         for key, recipe in self.recipes.items():
             if recipe is None:
                 continue
-            listed = (recipe.augmentation,) if isinstance(recipe.augmentation, str) else recipe.augmentation
+            listed = (
+                ()
+                if recipe.augmentation is None
+                else (recipe.augmentation,)
+                if isinstance(recipe.augmentation, str)
+                else recipe.augmentation
+            )
             for name in listed:
                 yield f"recipes.{key}.augmentation", name, "augmentations"
         for section, fields in _REFERENCES.items():
@@ -138,6 +148,7 @@ _REFERENCES = {
         "generated": "captions",
         "scorer": "scorers",
     },
+    "dual_encoders": {"scorer": "scorers"},
     "encoders": {"scorer": "scorers"},
     "pairs": {"captions": "captions", "encoder": "encoders"},
     "sets": {"pack": "packs", "names": "packs"},
@@ -148,6 +159,7 @@ _REFERENCES = {
         "pack": "packs",
         "backbone": "backbones",
         "optimiser": "optimisers",
+        "dual_encoder": "dual_encoders",
     },
 }
 """Section -> field -> the section that must hold the field's value."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from vlrepro.config import Config
 from vlrepro.config.data import CaptionConfig, CheckpointConfig, ComposeConfig
 from vlrepro.errors import UserError
@@ -57,6 +59,19 @@ class DataPlanner:
             "revision": revision_of("captions.stand_ins"),
         }
         return {"model": register(self.plan.checkpoints, name, recipe), "revision": None, "stand_in": True}
+
+    def dual_encoder(self, name: str) -> Recipe:
+        """What identifies a dual encoder that is given: its kind and weights; where these lie is no part of it."""
+        entry = self.config.dual_encoders[name]
+        if entry.scorer:
+            weights = self.checkpoint("scorer", entry.scorer, self.config.scorers[entry.scorer])
+        elif entry.kind == "diht":
+            weights = {"weights": entry.digest or PurePath(entry.path).name, "stand_in": False}
+        else:
+            weights = {"model": entry.model, "revision": entry.revision, "stand_in": False}
+        module = f"dual_encoders.{entry.kind}"
+        chosen = {"kind": entry.kind, **weights, "prompt": entry.prompt}
+        return {"dual_encoder": chosen, "revisions": {module: revision_of(module)}}
 
     def captions(self, name: str) -> str:
         """The captions of a pack by one source."""
