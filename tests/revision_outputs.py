@@ -1,11 +1,13 @@
-"""Small outputs, for `test_revisions`, of what zero-shot classification, its harder sets and the AdamW probe are."""
+"""Small outputs, for `test_revisions`, of zero-shot classification, its harder sets, the AdamW probe, dual encoders."""
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from conftest import shape_pictures
+from diht_checkpoints import TINY, random_clip, save_diht
 from safetensors.torch import save_file
 from tiny_checkpoints import WORDS, save_clip
 
@@ -13,6 +15,8 @@ from vlrepro.captions.ranking import rank_pictures
 from vlrepro.data.corruptions import KINDS, corrupt
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, write_pack
+from vlrepro.dual_encoders import filled, import_model, load_dual_encoder
+from vlrepro.dual_encoders.diht import MODELS
 from vlrepro.evaluation.adamw_probe import AdamWProtocol, adamw_probe
 from vlrepro.evaluation.hardness import hardest
 from vlrepro.evaluation.joint import load_joint, picture_features, text_features
@@ -76,6 +80,26 @@ def ranking() -> list[int]:
     return rank_pictures(save_clip(Path(tempfile.mkdtemp())), opened.folder, names, truth, 7, 1)
 
 
+def diht_rows() -> list[float]:
+    folder = Path(tempfile.mkdtemp())
+    with patch.dict(MODELS, {"diht_tiny": TINY}):
+        import_model({"kind": "diht", "path": save_diht(folder, random_clip()), "accept_licence": True}, folder / "run")
+    return dual_encoder_rows(folder / "run")
+
+
+def transformers_rows() -> list[float]:
+    folder = Path(tempfile.mkdtemp())
+    import_model({"kind": "transformers", "model": str(save_clip(folder / "clip"))}, folder / "run")
+    return dual_encoder_rows(folder / "run")
+
+
+def dual_encoder_rows(folder: Path) -> list[float]:
+    """Both sides of an imported model, and how alike they find a picture and a text."""
+    encoder = load_dual_encoder({"framework": "pretrained"}, folder / "model.safetensors", {})
+    seen, said = encoder.pictures(pack(), range(16)), encoder.texts(filled(encoder.prompt, WORDS))
+    return [value.item() for value in (seen.abs().sum(), said.abs().sum(), (seen @ said.T).abs().sum())]
+
+
 OUTPUTS: dict[str, Callable[[], list]] = {
     "data.corruptions": corruptions,
     "captions.ranking": ranking,
@@ -83,4 +107,6 @@ OUTPUTS: dict[str, Callable[[], list]] = {
     "evaluation.adamw_probe": probe,
     "evaluation.hardness": lambda: hardest([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], 0.4),
     "evaluation.joint": joint,
+    "dual_encoders.diht": diht_rows,
+    "dual_encoders.transformers": transformers_rows,
 }
