@@ -16,7 +16,10 @@ Recipe = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one recipe: the ids of what it needs; `texts` are embeddings of the caption file `captions`."""
+    """One training of one recipe: the ids of what it needs; `texts` are embeddings of the caption file `captions`.
+
+    `concepts` is what a teacher sees in the pictures.
+    """
 
     id: str
     recipe_name: str
@@ -26,6 +29,7 @@ class Run:
     pairs: str | None
     texts: str | None
     captions: str | None
+    concepts: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ class Plan:
     scores: dict[str, Recipe] = field(default_factory=dict)
     embeddings: dict[str, Recipe] = field(default_factory=dict)
     pairs: dict[str, Recipe] = field(default_factory=dict)
+    parses: dict[str, Recipe] = field(default_factory=dict)
+    concepts: dict[str, Recipe] = field(default_factory=dict)
     prompts: dict[str, Recipe] = field(default_factory=dict)
     rankings: dict[str, Recipe] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
