@@ -36,7 +36,7 @@ TABLE_FILES = [
 
 
 wildcard_constraints:
-    kind="packs|checkpoints|captions|scores|embeddings|pairs|prompts|rankings|runs|evaluations",
+    kind="packs|checkpoints|captions|scores|embeddings|pairs|parses|concepts|prompts|rankings|runs|evaluations",
     name=r"[a-z0-9_.-]+",
     pack=r"[a-z0-9_]+-[0-9a-f]{8}",
     checkpoint=r"[a-z0-9_]+-[0-9a-f]{8}",
@@ -44,6 +44,8 @@ wildcard_constraints:
     scores=r"[a-z0-9_]+-[0-9a-f]{8}",
     embeddings=r"[a-z0-9_]+-[0-9a-f]{8}",
     pairs=r"[a-z0-9_]+-[0-9a-f]{8}",
+    parses=r"[a-z0-9_]+-[0-9a-f]{8}",
+    concepts=r"[a-z0-9_]+-[0-9a-f]{8}",
     prompts=r"[a-z0-9_]+-[0-9a-f]{8}",
     ranking=r"[a-z0-9_]+-[0-9a-f]{8}",
     run=r"[a-z0-9_]+-seed[0-9]+-[0-9a-f]{8}",
@@ -101,10 +103,11 @@ def mined(wildcards):
 
 
 def training_data(key):
-    """What a run trains on: a pack's index, and the pairs and embedded captions that its recipe asks for."""
+    """What a run trains on: a pack's index, and the pairs, concepts and embedded captions that its recipe asks for."""
     run = PLAN.runs[key]
     files = {"index": index_of(run.pack)}
     files |= {"pairs": f"results/pairs/{run.pairs}.parquet"} if run.pairs else {}
+    files |= {"concepts": f"results/concepts/{run.concepts}.parquet"} if run.concepts else {}
     if run.texts:
         files |= {
             "texts": f"results/embeddings/{run.texts}.safetensors",
@@ -343,7 +346,7 @@ def prepared(study):
     evaluations = [evaluation for table in tables_of(study) for evaluation in table.evaluations]
     needed = PLAN.needed([*runs_of(study), *evaluations])
     makers = {"train_stand_in": "checkpoints", "score_captions": "scores", "embed": "embeddings"}
-    makers |= {"mine_pairs": "pairs", "generate_captions": "captions"}
+    makers |= {"mine_pairs": "pairs", "generate_captions": "captions", "distil_concepts": "concepts"}
     makers |= {"embed_prompts": "prompts", "rank_pictures": "rankings"}
     made = [f"{rule}/{artefact}" for rule, kind in makers.items() for artefact in needed[kind]]
     return made + [f"score_saliency/{job}" for job in scored_of(study, saliency=True)]

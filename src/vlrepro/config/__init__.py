@@ -12,6 +12,7 @@ from vlrepro.config.data import (
     CaptionConfig,
     CaptionerConfig,
     CheckpointConfig,
+    ConceptConfig,
     EncoderConfig,
     PackConfig,
     PairConfig,
@@ -71,6 +72,7 @@ class Config(Strict):
     captions: dict[Slug, CaptionConfig]
     encoders: dict[Slug, EncoderConfig]
     pairs: dict[Slug, PairConfig]
+    concepts: dict[Slug, ConceptConfig] = Field(default_factory=dict)
     pictures: PictureConfig
     augmentations: dict[Slug, AugmentationConfig]
     backbones: dict[Slug, BackboneConfig]
@@ -151,11 +153,13 @@ _REFERENCES = {
     "dual_encoders": {"scorer": "scorers"},
     "encoders": {"scorer": "scorers"},
     "pairs": {"captions": "captions", "encoder": "encoders"},
+    "concepts": {"captions": "captions", "encoder": "encoders"},
     "sets": {"pack": "packs", "names": "packs"},
     "recipes": {
         "pairs": "pairs",
         "texts": "captions",
         "text_encoder": "encoders",
+        "concepts": "concepts",
         "pack": "packs",
         "backbone": "backbones",
         "optimiser": "optimisers",

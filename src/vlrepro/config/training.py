@@ -93,7 +93,8 @@ class RecipeConfig(Strict):
     """One trained model: a framework and where it departs from `training`.
 
     `augmentation` is one for all views or a list of one for each. `pairs` says where the second view's picture
-    comes from; `texts` and `text_encoder` which captions a framework with a text side reads, and how. `optimiser`
+    comes from; `texts` and `text_encoder` which captions a framework with a text side reads, and how; `concepts`
+    what a teacher sees in the pictures, for a framework that distils it. `optimiser`
     names one of `optimisers` in place of the shared one. Towers compute in `precision`, and in `accumulate` equal parts
     of the batch where it does not fit the memory: see `vlrepro.training.passes`. The framework `pretrained` trains
     nothing: its weights are those of `dual_encoder`, the same for every seed, and nothing else of the recipe counts.
@@ -107,6 +108,7 @@ class RecipeConfig(Strict):
     pairs: Slug | None = None
     texts: Slug | None = None
     text_encoder: Slug | None = None
+    concepts: Slug | None = None
     pack: Slug | None = None
     backbone: Slug | None = None
     batch_size: Positive | None = None

@@ -152,6 +152,8 @@ class _Planner:
             "pairs": self.data.pairs(entry.pairs, pack_name) if entry.pairs else None,
             "texts": self.data.embeddings(entry.text_encoder, entry.texts, None) if entry.texts else None,
         }
+        if entry.concepts:
+            needs["concepts"] = self.data.concepts(entry.concepts, pack_name)
         recipe = self._training(name, entry) | needs | {"seed": seed}
         key = f"{name}-seed{seed}-{digest_of(recipe)[:8]}"
         captions = self.data.captions(entry.texts) if entry.texts else None
@@ -167,7 +169,7 @@ class _Planner:
             optimiser["learning_rate"] = entry.learning_rate
         return {
             "framework": entry.framework,
-            "options": entry.options | ({"label_noise": noise.model_dump()} if (noise := entry.label_noise) else {}),
+            "options": self._options(entry),
             "augmentations": [self.config.augmentations[view].model_dump() for view in self._views(name, entry)],
             "pictures": self.config.pictures.model_dump(),
             "backbone": self.config.backbones[entry.backbone or shared.backbone].model_dump(),
@@ -186,12 +188,26 @@ class _Planner:
             ),
         }
 
+    def _options(self, entry: RecipeConfig) -> Recipe:
+        """The framework's options, those that other keys of the recipe decide among them."""
+        found = dict(entry.options)
+        if entry.label_noise:
+            found["label_noise"] = entry.label_noise.model_dump()
+        if entry.concepts:
+            concepts = self.config.concepts[entry.concepts]
+            found |= {"objects": concepts.objects, "attributes": concepts.attributes}
+        return found
+
     def _views(self, name: str, entry: RecipeConfig) -> tuple[str, ...]:
         """The augmentation of each view, checked against what the framework takes."""
         module = f"frameworks.{entry.framework}"
         views, texts = constant_of(module, "VIEWS"), constant_of(module, "TEXTS")
         if texts != (entry.texts is not None):
             what = "needs texts" if texts else "reads no texts"
+            raise UserError(f"recipes.{name}: framework {entry.framework!r} {what}: mend the recipe")
+        concepts = constant_of(module, "CONCEPTS", False)
+        if concepts != (entry.concepts is not None):
+            what = "needs concepts" if concepts else "reads no concepts"
             raise UserError(f"recipes.{name}: framework {entry.framework!r} {what}: mend the recipe")
         try:
             return entry.augmentations(views)

@@ -113,13 +113,13 @@ class EvaluationPlanner:
     def prompts(self, entry: SetConfig, templates: str, encoder: str) -> str:
         """Embedded prompts: every class of a set's `names` in every template."""
         chosen = self.config.encoders[encoder]
-        if chosen.kind == "image":
+        if chosen.sees:
             raise UserError(f"encoders.{encoder} embeds pictures: zero-shot protocols need one that embeds captions")
         recipe = self._classes(entry) | {
             "templates": templates,
             "templates_digest": templates_digest(templates),
             "kind": chosen.kind,
-            "encoder": chosen.model_dump(exclude={"kind", "scorer"}),
+            "encoder": chosen.reader(),
             "repeated_names": entry.repeated_names,
             "threads": self.data.threads,
             "revisions": revisions(["pairs.encoding"]),

@@ -18,8 +18,8 @@ Pair = tuple[str, str]
 def training_jobs(plan: Plan, size: int, made: Callable[[str], bool]) -> dict[str, tuple[str, ...]]:
     """Name -> the runs, at most `size`, that one job trains side by side.
 
-    They have pictures, captions, pairs, augmentations, batches and seed in common, so all see the same batches. Runs
-    that train alone, those that are `made` and those whose weights are given are left out.
+    They have pictures, captions, pairs, concepts, augmentations, batches and seed in common, so all see the same
+    batches. Runs that train alone, those that are `made` and those whose weights are given are left out.
     """
     shared = ("pack", "pairs", "texts", "augmentations", "pictures", "batch_size", "seed", "threads")
     keys: dict[str, Hashable] = {}
@@ -28,7 +28,7 @@ def training_jobs(plan: Plan, size: int, made: Callable[[str], bool]) -> dict[st
             run = plan.runs[key]
             if run.imported:
                 continue
-            read = [run.recipe[name] for name in shared]
+            read = [*(run.recipe[name] for name in shared), run.concepts]
             keys.setdefault(key, json.dumps([table.name, *read, run.captions, run.recipe["options"].get("classes")]))
     return _named({run: key for run, key in keys.items() if not made(run)}, size)
 

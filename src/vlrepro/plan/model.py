@@ -19,7 +19,7 @@ Recipe = dict[str, Any]
 class Run:
     """One training of one recipe: the ids of what it needs; `texts` are embeddings of the caption file `captions`.
 
-    Weights that are `imported` need no data, and `pack` is None.
+    `concepts` is what a teacher sees in the pictures. Weights that are `imported` need no data, and `pack` is None.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Run:
     pairs: str | None
     texts: str | None
     captions: str | None
+    concepts: str | None = None
 
     @property
     def imported(self) -> bool:
@@ -107,6 +108,8 @@ class Plan:
     scores: dict[str, Recipe] = field(default_factory=dict)
     embeddings: dict[str, Recipe] = field(default_factory=dict)
     pairs: dict[str, Recipe] = field(default_factory=dict)
+    parses: dict[str, Recipe] = field(default_factory=dict)
+    concepts: dict[str, Recipe] = field(default_factory=dict)
     prompts: dict[str, Recipe] = field(default_factory=dict)
     rankings: dict[str, Recipe] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
