@@ -111,6 +111,10 @@ def test_scripts_import_and_match(file, tmp_path, model, pack, monkeypatch, caps
     printed = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
     assert [text for _, text in printed] == texts
     np.testing.assert_allclose([float(share) for share, _ in printed], shares, atol=1e-5)
+    (tmp_path / "picture.jpg").write_text("no picture")
+    with pytest.raises(SystemExit):
+        run_script("match_texts.py", monkeypatch, model=output, picture=tmp_path / "picture.jpg", text=texts)
+    assert f"error: {tmp_path}/picture.jpg: no picture: give" in capsys.readouterr().err
 
 
 def test_batches_do_not_matter(file, tmp_path, pack, monkeypatch):
@@ -273,7 +277,7 @@ def test_other_files_are_one_clear_line(case, tmp_path, model, monkeypatch):
 
 def test_licence_must_be_accepted(file, tmp_path):
     entry = ENTRY | {"path": str(file)}
-    for refused in (False, None):
+    for refused in (False, None, "false"):
         with pytest.raises(UserError, match=r"CC BY-NC 4.0 .*set accept_licence: true"):
             import_model(entry | {"accept_licence": refused}, tmp_path / "run")
     del entry["accept_licence"]

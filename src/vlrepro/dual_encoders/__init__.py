@@ -91,7 +91,7 @@ def import_model(
     """
     module = _module(entry["kind"], "dual encoder")
     given = {module.LOCATION: str(location)} if location is not None else {}
-    accepted = bool(entry.get("accept_licence", False)) or accept_licence
+    accepted = accept_licence or entry.get("accept_licence") is True
     whole = dict(entry) | given | {"accept_licence": accepted}
     if not whole.get(module.LOCATION):
         raise UserError(f"dual encoder of kind {entry['kind']}: no weights: give its {module.LOCATION}")

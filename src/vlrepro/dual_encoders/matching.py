@@ -9,6 +9,7 @@ from typing import Any
 
 from vlrepro.data.decoding import size_of
 from vlrepro.data.pack import Pack, Picture, write_pack
+from vlrepro.errors import UserError
 
 
 def match(encoder: Any, picture: str | Path, texts: Sequence[str]) -> list[float]:
@@ -18,7 +19,10 @@ def match(encoder: Any, picture: str | Path, texts: Sequence[str]) -> list[float
     """
     path = Path(picture)
     data = path.read_bytes()
+    width, height = size_of(data)
+    if not width:
+        raise UserError(f"{path}: no picture: give a PNG, JPEG or WebP file")
     with tempfile.TemporaryDirectory() as folder:
-        write_pack(folder, [Picture("picture", data, path.suffix, *size_of(data))])
+        write_pack(folder, [Picture("picture", data, path.suffix, width, height)])
         seen = encoder.pictures(Pack(folder), [0])
     return (encoder.scale * seen @ encoder.texts(texts).T).softmax(1)[0].tolist()
