@@ -1,4 +1,4 @@
-"""Small outputs, for `test_revisions`, of what zero-shot classification, its harder sets and the AdamW probe are."""
+"""Small outputs, for `test_revisions`, of zero-shot classification, its harder sets, the AdamW probe, retrieval."""
 
 import tempfile
 from collections.abc import Callable
@@ -14,9 +14,11 @@ from vlrepro.data.corruptions import KINDS, corrupt
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, write_pack
 from vlrepro.evaluation.adamw_probe import AdamWProtocol, adamw_probe
+from vlrepro.evaluation.galleries import Gallery, gallery_ranks, in_batches, part_of, recall_curve
 from vlrepro.evaluation.hardness import hardest
 from vlrepro.evaluation.joint import load_joint, picture_features, text_features
 from vlrepro.evaluation.logistic import LabelledFeatures
+from vlrepro.evaluation.retrieval import expected_rank, hits, retrieval_ranks
 from vlrepro.evaluation.zero_shot import class_vectors, ranks
 from vlrepro.frameworks import build_framework
 from vlrepro.models.backbones import build_backbone
@@ -76,6 +78,23 @@ def ranking() -> list[int]:
     return rank_pictures(save_clip(Path(tempfile.mkdtemp())), opened.folder, names, truth, 7, 1)
 
 
+def retrieval() -> list[float]:
+    """Queries with two right items each, among items of which some are the same."""
+    rows = torch.nn.functional.normalize(normal(30, 8), dim=1)
+    items = torch.cat([rows[:20], rows[:10].roll(1, 0)])
+    ranks = retrieval_ranks(rows[15:], items, torch.arange(15), torch.arange(30) // 2)
+    return [*expected_rank(ranks).tolist(), *hits(ranks, 5).tolist()]
+
+
+def galleries() -> list[float]:
+    """Both directions and both ways to the curve, of batches of a gallery with two captions a picture."""
+    rows = torch.nn.functional.normalize(normal(60, 8), dim=1)
+    gallery = part_of(Gallery(rows[:20], rows[20:], torch.arange(40) // 2), in_batches(20, number=2)[1])
+    both = {direction: gallery_ranks(gallery, direction) for direction in ("text_to_image", "image_to_text")}
+    curves = [recall_curve(gallery, direction, ranks, [3, 10], 2, draws=4) for direction, ranks in both.items()]
+    return [value for curve in curves for point in curve for value in (point.recall, point.error)]
+
+
 OUTPUTS: dict[str, Callable[[], list]] = {
     "data.corruptions": corruptions,
     "captions.ranking": ranking,
@@ -83,4 +102,6 @@ OUTPUTS: dict[str, Callable[[], list]] = {
     "evaluation.adamw_probe": probe,
     "evaluation.hardness": lambda: hardest([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], 0.4),
     "evaluation.joint": joint,
+    "evaluation.retrieval": retrieval,
+    "evaluation.galleries": galleries,
 }
