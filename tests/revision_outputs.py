@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from conftest import shape_pictures
 from safetensors.torch import save_file
 from tiny_checkpoints import WORDS, save_clip
 
+from vlrepro.captions.every import every_caption
 from vlrepro.captions.ranking import rank_pictures
 from vlrepro.data.corruptions import KINDS, corrupt
 from vlrepro.data.loader import Pictures
@@ -72,6 +74,11 @@ def joint() -> list[float]:
     return values
 
 
+def every() -> list[str]:
+    rows = [replace(row, captions_other='{"3": "last", "2": "second", "de": "zweite"}') for row in pack().rows[:2]]
+    return [caption.text for _, caption in every_caption(rows)]
+
+
 def ranking() -> list[int]:
     opened, names = pack(), list(WORDS[:5])
     truth = [names[position % 5] for position in range(len(opened))]
@@ -98,6 +105,7 @@ def galleries() -> list[float]:
 OUTPUTS: dict[str, Callable[[], list]] = {
     "data.corruptions": corruptions,
     "captions.ranking": ranking,
+    "captions.every": every,
     "evaluation.zero_shot": zero_shot,
     "evaluation.adamw_probe": probe,
     "evaluation.hardness": lambda: hardest([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], 0.4),
