@@ -4,6 +4,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from vlrepro.captions.every import every_caption
 from vlrepro.captions.sources import original_captions, split_usable, write_captions
 from vlrepro.data.pack import read_index
 from vlrepro.errors import run_command
@@ -19,7 +20,10 @@ def main() -> None:
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
     recipe, rows = read_json(arguments.recipe), read_index(arguments.index)
-    captions = original_captions(rows, recipe)
+    if recipe["method"] == "every":
+        rows, captions = zip(*every_caption(rows), strict=True)
+    else:
+        captions = original_captions(rows, recipe)
     usable, rejected = split_usable(rows, captions, arguments.limit, Path(arguments.index).parent)
     for key, reason in rejected:
         print(f"left out: {key}: {reason}")

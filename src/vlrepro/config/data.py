@@ -80,11 +80,12 @@ class NoiseRates(Strict):
 class CaptionConfig(Strict):
     """A caption source of a pack.
 
-    `clean`: the pack's own captions; `noise`: those after the documented noise model; `generated`: by `captioner`;
-    `refined`: of the sources `original` and `generated`, for each picture the caption that `scorer` prefers.
+    `clean`: the pack's own captions; `every`: also the further ones of pictures that have several, for retrieval;
+    `noise`: the pack's own after the documented noise model; `generated`: by `captioner`; `refined`: of the sources
+    `original` and `generated`, for each picture the caption that `scorer` prefers.
     """
 
-    method: Literal["clean", "noise", "generated", "refined"]
+    method: Literal["clean", "every", "noise", "generated", "refined"]
     pack: Slug
     seed: int = 0
     rates: NoiseRates | None = None
@@ -98,6 +99,7 @@ class CaptionConfig(Strict):
     def _fits_the_method(self) -> CaptionConfig:
         needs = {
             "clean": (),
+            "every": (),
             "noise": ("rates",),
             "generated": ("captioner",),
             "refined": ("original", "generated", "scorer"),

@@ -84,6 +84,8 @@ class DataPlanner:
         return register(self.plan.captions, name, recipe | self._method(name, entry))
 
     def _method(self, name: str, entry: CaptionConfig) -> Recipe:
+        if entry.method == "every":
+            return {"every_revision": revision_of("captions.every")}
         if entry.method == "noise":
             chosen = entry.model_dump(include={"seed", "rates", "group_spread"})
             return chosen | {"noise_revision": revision_of("captions.noise")}
