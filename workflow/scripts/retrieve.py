@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vlrepro.dual_encoders import filled, load_dual_encoder
-from vlrepro.evaluation.galleries import DIRECTIONS, Direction, Gallery, gallery_ranks, part_of, recall_curve
-from vlrepro.evaluation.retrieval import Ranks, expected_rank
-
 from vlrepro.data.pack import Pack
+from vlrepro.dual_encoders import filled, load_dual_encoder
 from vlrepro.errors import run_command
 from vlrepro.evaluation.captioned import Captioned, read_captioned
+from vlrepro.evaluation.galleries import DIRECTIONS, Direction, Gallery, batch_ranks, recall_curve
 from vlrepro.evaluation.many_runs import parser_of_runs, score_runs
 from vlrepro.evaluation.recalls import nearest, recalled
 from vlrepro.evaluation.results import about, metrics, without_scores
+from vlrepro.evaluation.retrieval import Ranks, expected_rank
 from vlrepro.files import read_json
 from vlrepro.randomness import fix_kernels
 from vlrepro.training.outcome import failure_of
@@ -63,9 +62,7 @@ def searched(
         encoded[key] = Gallery(encoder.pictures(source.pack, source.positions.tolist()), texts, source.picture_of)
     seconds = round(time.monotonic() - start, 2)
     ranks = {
-        (name, direction): [
-            gallery_ranks(part_of(encoded[gallery_of(entry)], pictures), direction) for pictures in ranges[name]
-        ]
+        (name, direction): batch_ranks(encoded[gallery_of(entry)], ranges[name], direction)
         for name, (entry, _) in sets.items()
         for direction in DIRECTIONS
     }

@@ -81,13 +81,14 @@ class CaptionConfig(Strict):
     """A caption source of a pack.
 
     `clean`: the pack's own captions; `every`: also the further ones of pictures that have several, for retrieval;
-    `noise`: the pack's own after the documented noise model; `generated`: by `captioner`; `refined`: of the sources
+    `noise`: the pack's own after the documented noise model, `draws` of them for each picture; `generated`: by `captioner`; `refined`: of the sources
     `original` and `generated`, for each picture the caption that `scorer` prefers.
     """
 
     method: Literal["clean", "every", "noise", "generated", "refined"]
     pack: Slug
     seed: int = 0
+    draws: Positive = 1
     rates: NoiseRates | None = None
     group_spread: Share = 0.0
     captioner: Slug | None = None
@@ -107,6 +108,8 @@ class CaptionConfig(Strict):
         for key in ("rates", "captioner", "original", "generated", "scorer"):
             if (getattr(self, key) is not None) != (key in needs[self.method]):
                 raise ValueError(f"method {self.method} needs {', '.join(needs[self.method]) or 'no more'}: see {key}")
+        if self.draws > 1 and self.method != "noise":
+            raise ValueError("draws is for method noise")
         return self
 
 

@@ -88,6 +88,7 @@ class DataPlanner:
             return {"every_revision": revision_of("captions.every")}
         if entry.method == "noise":
             chosen = entry.model_dump(include={"seed", "rates", "group_spread"})
+            chosen |= {"draws": entry.draws} if entry.draws > 1 else {}
             return chosen | {"noise_revision": revision_of("captions.noise")}
         if entry.method == "generated":
             captioner = self.config.captioners[entry.captioner]
