@@ -84,7 +84,38 @@ class DataPlanner:
                 "scores": {role: self.scores(source, entry.scorer) for role, source in sources.items()},
                 "refine_revision": revision_of("captions.refine"),
             }
+        if entry.method == "filtered":
+            return self._filtered(name, entry)
         return {}
+
+    def _filtered(self, name: str, entry: CaptionConfig) -> Recipe:
+        if self.config.captions[entry.original].pack != entry.pack:
+            raise UserError(f"captions.{name}: pack {entry.pack!r} is not that of {entry.original!r}: give the same")
+        return {
+            "sources": {"original": self.captions(entry.original)},
+            "parses": self.parses(entry.original, entry.parser) if entry.parser else None,
+            "spotted": self.spotted(entry.pack, entry.spotter) if entry.spotter else None,
+            "rules": entry.cat.model_dump(),
+            "filter_revision": revision_of("captions.cat_filter"),
+        }
+
+    def parses(self, captions: str, parser: str) -> str:
+        """What the captions of a source say: complexity, actions, objects, attributes."""
+        recipe = {
+            "captions": self.captions(captions),
+            "parser": self.config.parsers[parser].model_dump(),
+            "revision": revision_of("captions.parsing"),
+        }
+        return register(self.plan.parses, f"{captions}_by_{parser}", recipe)
+
+    def spotted(self, pack: str, spotter: str) -> str:
+        """The texts in a pack's pictures."""
+        recipe = {
+            "pack": self.pack(pack),
+            **self.config.spotters[spotter].model_dump(),
+            "revision": revision_of("captions.text_spotting"),
+        }
+        return register(self.plan.spotted, f"{pack}_by_{spotter}", recipe)
 
     def scores(self, captions: str, scorer: str) -> str:
         """How well each caption of a source fits its picture, by a scorer."""
