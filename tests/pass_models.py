@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vlrepro.frameworks import Batch, build_framework
+from vlrepro.frameworks import Batch, Concepts, build_framework
 from vlrepro.training.passes import Passes
 
 ROWS, WIDTH = 12, 6
@@ -26,6 +26,7 @@ CASES = {
     "secondary": ("clip_label_noise", noisy("secondary")),
     "secondary_blend": ("clip_label_noise", noisy("secondary_blend", "clean")),
     "clip_hard_negatives": ("clip_hard_negatives", {"alpha": 0.9, "beta": 0.5}),
+    "clip_distillation": ("clip_distillation", {"beta": 0.5, "objects": 7, "attributes": 5, "attribute_weight": 0.7}),
 }
 
 
@@ -44,6 +45,16 @@ def model_of(case: str, backbone: nn.Module | None = None) -> nn.Module:
     return build_framework(name, backbone or Plain(), OPTIONS | options).double().train()
 
 
+def concepts_of(count: int, step: int, objects: int = 7, attributes: int = 5) -> Concepts:
+    """Three objects and two attributes a picture, all different, with weights that sum to 1."""
+    generator = torch.Generator().manual_seed(step)
+    found = []
+    for size, top in ((objects, 3), (attributes, 2)):
+        found.append(torch.rand(count, size, generator=generator).topk(top).indices)
+        found.append(torch.rand(count, top, generator=generator, dtype=torch.float64).softmax(1))
+    return Concepts(*found)
+
+
 def batch_of(case: str, step: int = 3) -> Batch:
     generator = torch.Generator().manual_seed(step)
     views = torch.randn(ROWS, 3, 16, 16, generator=generator, dtype=torch.float64)
@@ -52,7 +63,7 @@ def batch_of(case: str, step: int = 3) -> Batch:
         texts = torch.randint(1, 19, (ROWS, 9), generator=generator)
         ends = torch.arange(ROWS)[:, None] % 8 + 1
         texts = texts.scatter(1, ends, 19) * (torch.arange(9) <= ends)
-    return Batch((views,), texts, step, seed=5)
+    return Batch((views,), texts, step, seed=5, concepts=concepts_of(ROWS, step))
 
 
 def passes_of(model: nn.Module, **recipe: object) -> Passes:

@@ -1,25 +1,34 @@
-"""Small outputs, for `test_revisions`, of what zero-shot classification, its harder sets and the AdamW probe are."""
+"""Small outputs, for `test_revisions`: zero-shot classification, the AdamW probe, concepts, dual encoders."""
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
+from concept_packs import RECIPE, keys_of, named_shapes, shape_features
 from conftest import shape_pictures
+from diht_checkpoints import TINY, random_clip, save_diht
 from safetensors.torch import save_file
 from tiny_checkpoints import WORDS, save_clip
+from torchvision import models
 
+from vlrepro.captions.concepts import distil
 from vlrepro.captions.ranking import rank_pictures
 from vlrepro.data.corruptions import KINDS, corrupt
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, write_pack
+from vlrepro.dual_encoders import filled, import_model, load_dual_encoder
+from vlrepro.dual_encoders.diht import MODELS
 from vlrepro.evaluation.adamw_probe import AdamWProtocol, adamw_probe
 from vlrepro.evaluation.hardness import hardest
 from vlrepro.evaluation.joint import load_joint, picture_features, text_features
 from vlrepro.evaluation.logistic import LabelledFeatures
 from vlrepro.evaluation.zero_shot import class_vectors, ranks
+from vlrepro.files import file_digest
 from vlrepro.frameworks import build_framework
 from vlrepro.models.backbones import build_backbone
+from vlrepro.pairs.torchvision_encoding import embed_by_torchvision
 from vlrepro.randomness import torch_generator
 
 
@@ -76,11 +85,55 @@ def ranking() -> list[int]:
     return rank_pictures(save_clip(Path(tempfile.mkdtemp())), opened.folder, names, truth, 7, 1)
 
 
+def diht_rows() -> list[float]:
+    folder = Path(tempfile.mkdtemp())
+    with patch.dict(MODELS, {"diht_tiny": TINY}):
+        import_model({"kind": "diht", "path": save_diht(folder, random_clip()), "accept_licence": True}, folder / "run")
+    return dual_encoder_rows(folder / "run")
+
+
+def transformers_rows() -> list[float]:
+    folder = Path(tempfile.mkdtemp())
+    import_model({"kind": "transformers", "model": str(save_clip(folder / "clip"))}, folder / "run")
+    return dual_encoder_rows(folder / "run")
+
+
+def dual_encoder_rows(folder: Path) -> list[float]:
+    """Both sides of an imported model, and how alike they find a picture and a text."""
+    encoder = load_dual_encoder({"framework": "pretrained"}, folder / "model.safetensors", {})
+    seen, said = encoder.pictures(pack(), range(16)), encoder.texts(filled(encoder.prompt, WORDS))
+    return [value.item() for value in (seen.abs().sum(), said.abs().sum(), (seen @ said.T).abs().sum())]
+
+
+def concepts() -> list[float]:
+    """How many words each kind has, which is seen first in which picture, and how sure."""
+    found, _ = distil(RECIPE, keys_of(), shape_features(), named_shapes(), "parses")
+    values = []
+    for seen in found.seen.values():
+        first, sure = seen.places[:, 0].astype(float), seen.weights[:, 0].astype(float)
+        values += [float(len(seen.vocabulary)), float(first @ range(1, 65)), sure.mean().item(), sure.std().item()]
+    return values
+
+
+def torchvision_encoding() -> list[float]:
+    """Two features by random weights of a small design of torchvision's."""
+    torch.manual_seed(0)
+    folder = Path(tempfile.mkdtemp())
+    torch.save(models.get_model("shufflenet_v2_x0_5", weights=None).state_dict(), folder / "weights.pth")
+    entry = {"model": "shufflenet_v2_x0_5", "path": folder / "weights.pth", "size": 32, "accept_licence": True}
+    rows = embed_by_torchvision(pack(), entry | {"digest": file_digest(folder / "weights.pth")})
+    return rows[:2, :8].double().flatten().tolist()
+
+
 OUTPUTS: dict[str, Callable[[], list]] = {
     "data.corruptions": corruptions,
     "captions.ranking": ranking,
+    "captions.concepts": concepts,
+    "pairs.torchvision_encoding": torchvision_encoding,
     "evaluation.zero_shot": zero_shot,
     "evaluation.adamw_probe": probe,
     "evaluation.hardness": lambda: hardest([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], 0.4),
     "evaluation.joint": joint,
+    "dual_encoders.diht": diht_rows,
+    "dual_encoders.transformers": transformers_rows,
 }

@@ -193,9 +193,12 @@ def test_a_table_that_asks_for_an_unknown_recipe(values, study):
         ("simclr", {"texts": "original", "text_encoder": "minilm"}, "framework 'simclr' reads no texts"),
         ("slip", {"augmentation": ["simclr", "simclr"]}, "recipes.slip: 2 augmentations for 3 views"),
         ("simclr", {"framework": "simclear"}, "'frameworks.simclear' is not a module"),
+        ("clip", {"framework": "clip_distillation"}, "framework 'clip_distillation' needs concepts"),
+        ("clip", {"concepts": "seen"}, "framework 'clip' reads no concepts"),
     ],
 )
 def test_a_recipe_that_does_not_fit_its_framework(values, study, recipe, change, words):
+    values["concepts"] = {"seen": {"captions": "original", "encoder": "visual", "objects": 50, "attributes": 20}}
     values["recipes"][recipe] |= change
     with pytest.raises(UserError, match=words):
         planned(values, study)

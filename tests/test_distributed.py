@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pass_models import concepts_of
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -54,6 +55,10 @@ CASES = {
         )
     },
     "clip_hard_negatives": ("clip_hard_negatives", {**TEXT, "alpha": 0.9, "beta": 0.5}),
+    "clip_distillation": (
+        "clip_distillation",
+        {**TEXT, "alpha": 0.9, "beta": 0.5, "objects": 7, "attributes": 5, "attribute_weight": 0.7},
+    ),
     "slip": ("slip", {**TEXT, **SMALL, "weight": 0.7}),
     "lgslip": ("lgslip", {**TEXT, "hidden_width": 8, "weight": 0.7}),
     "supervised": ("supervised", {"classes": 4, "label_smoothing": 0.1}),
@@ -92,13 +97,14 @@ def joint_batch(case: str, step: int) -> Batch:
         texts[1] = texts[0]
         texts[-1] = texts[0]
     labels = torch.randint(0, options["classes"], (count,), generator=generator) if module.LABELS else None
-    return Batch(views, texts, step, labels)
+    return Batch(views, texts, step, labels, concepts=concepts_of(count, step))
 
 
 def part(batch: Batch, rank: int) -> Batch:
     own = slice(rank * ROWS, (rank + 1) * ROWS)
     texts, labels = (None if rows is None else rows[own] for rows in (batch.texts, batch.labels))
-    return Batch(tuple(view[own] for view in batch.views), texts, batch.step, labels)
+    concepts = batch.concepts.map(lambda rows: rows[own])
+    return Batch(tuple(view[own] for view in batch.views), texts, batch.step, labels, concepts=concepts)
 
 
 def trained(model: nn.Module, batches) -> dict[str, torch.Tensor]:

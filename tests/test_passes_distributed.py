@@ -17,7 +17,7 @@ from vlrepro.training.state import StateFolder
 from vlrepro.training.trainer import Trainer
 
 WORLDS, PARTS = (2, 4), (1, 3)
-CASES = ("clip transformer", "permutation", "secondary_blend", "clip_hard_negatives")
+CASES = ("clip transformer", "permutation", "secondary_blend", "clip_hard_negatives", "clip_distillation")
 
 
 def ways():
@@ -27,7 +27,8 @@ def ways():
 def found_by(rank: int, world: int, parts: int, case: str) -> dict[str, torch.Tensor]:
     model, batch, share = model_of(case), batch_of(case), ROWS // world
     own = slice(rank * share, (rank + 1) * share)
-    batch = batch._replace(views=(batch.views[0][own],), texts=batch.texts[own])
+    concepts = batch.concepts.map(lambda rows: rows[own])
+    batch = batch._replace(views=(batch.views[0][own],), texts=batch.texts[own], concepts=concepts)
     result, backward = passes_of(model, accumulate=parts).forward(batch)
     backward()
     distributed.average_gradients(model)

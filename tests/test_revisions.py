@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import shape_pictures
+from pass_models import concepts_of
 from PIL import Image
 from revision_outputs import OUTPUTS as OTHERS
 from safetensors.torch import load_file
@@ -100,7 +101,7 @@ def mining():
     return pairs.neighbour.tolist()
 
 
-def framework(name, views=2, texts=False, classes=None, **options):
+def framework(name, views=2, texts=False, classes=None, concepts=None, **options):
     """The losses of two steps; the second sees what the first left in queues and buffers."""
     torch.manual_seed(0)
     options |= {"classes": classes} if classes else {}
@@ -110,7 +111,7 @@ def framework(name, views=2, texts=False, classes=None, **options):
         seen = [torch.randn(16, 3, 16, 16, generator=torch_generator(step, number)) for number in range(views)]
         said = torch.randn(16, 6, generator=torch_generator(step, "texts")) if texts else None
         named = torch.arange(16) % classes if classes else None
-        losses.append(module(Batch(tuple(seen), said, step, named)).loss.item())
+        losses.append(module(Batch(tuple(seen), said, step, named, concepts=concepts)).loss.item())
     return losses
 
 
@@ -282,6 +283,12 @@ OUTPUTS = {
     ),
     "frameworks.clip_hard_negatives": partial(
         framework, "clip_hard_negatives", 1, True, joint_width=4, beta=0.5, **SENTENCES
+    ),
+    "frameworks.clip_distillation": partial(
+        *(framework, "clip_distillation", 1, True),
+        concepts=concepts_of(16, 0),
+        **{"joint_width": 4, "beta": 0.5, "objects": 7, "attributes": 5, "attribute_weight": 0.7},
+        **SENTENCES,
     ),
     "frameworks.slip": partial(framework, "slip", 3, True, joint_width=4, **HEAD, **SENTENCES),
     "frameworks.lgslip": partial(framework, "lgslip", 2, True, hidden_width=8, joint_width=4, **SENTENCES),

@@ -25,12 +25,17 @@ def revision_of(module: str) -> int:
     return int(constant_of(module, "REVISION"))
 
 
-def constant_of(module: str, name: str) -> Any:
-    """The literal that `vlrepro.<module>` assigns to `name` at its top level.
+_NEEDED = object()
 
-    Raises `UserError` where there is no such module or no such assignment.
+
+def constant_of(module: str, name: str, default: Any = _NEEDED) -> Any:
+    """The literal that `vlrepro.<module>` assigns to `name` at its top level, or `default` where it assigns none.
+
+    Raises `UserError` where there is no such module, or no such assignment and no default.
     """
     constants = _constants(module)
+    if name not in constants and default is not _NEEDED:
+        return default
     if name not in constants:
         raise UserError(f"vlrepro.{module}: no {name}: every module of its kind assigns one")
     return constants[name]

@@ -12,6 +12,7 @@ from vlrepro.errors import run_command
 from vlrepro.files import read_json
 from vlrepro.pairs.embeddings import write_embeddings
 from vlrepro.pairs.encoding import embed, embed_pictures, token_ids
+from vlrepro.pairs.torchvision_encoding import embed_by_torchvision
 
 
 def main() -> None:
@@ -33,6 +34,8 @@ def main() -> None:
 def make_rows(recipe: dict[str, Any], arguments: argparse.Namespace) -> torch.Tensor:
     """The rows of the recipe's kind, one a caption or a picture."""
     encoder = recipe["encoder"]
+    if recipe["kind"] == "torchvision":
+        return embed_by_torchvision(Pack(Path(arguments.index).parent), encoder)
     if recipe["kind"] == "image":
         model = arguments.model or encoder["model"]
         return torch.from_numpy(embed_pictures(Pack(Path(arguments.index).parent), model, encoder.get("revision")))

@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--pairs", help="mined pairs; without them both views are of the same picture")
     parser.add_argument("--texts", help="embeddings of the captions, for frameworks that read them")
     parser.add_argument("--captions", help="the caption file whose rows --texts holds")
+    parser.add_argument("--concepts", help="what a teacher sees in the pictures, for frameworks that distil it")
     parser.add_argument("--state", required=True, nargs="+", help="folder of the training state, of each run")
     parser.add_argument("--checkpoint-seconds", type=float, default=60)
     parser.add_argument(
@@ -33,7 +34,8 @@ def main() -> None:
         Job(read_json(recipe), state, output, output.name)
         for recipe, state, output in zip(arguments.recipe, arguments.state, outputs, strict=True)
     ]
-    files = Files(Path(arguments.index).parent, arguments.pairs, arguments.texts, arguments.captions)
+    pack = Path(arguments.index).parent
+    files = Files(pack, arguments.pairs, arguments.texts, arguments.captions, arguments.concepts)
     seconds = train_together(jobs, files, arguments.checkpoint_seconds)
     for path, spent in zip(arguments.benchmark or (), seconds, strict=False):
         write_benchmark(path, spent)

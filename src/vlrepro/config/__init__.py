@@ -12,12 +12,14 @@ from vlrepro.config.data import (
     CaptionConfig,
     CaptionerConfig,
     CheckpointConfig,
+    ConceptConfig,
     EncoderConfig,
     PackConfig,
     PairConfig,
     ParserConfig,
     SpotterConfig,
 )
+from vlrepro.config.dual_encoders import DualEncoderConfig
 from vlrepro.config.evaluation import EvaluationConfig, SetConfig
 from vlrepro.config.training import (
     AugmentationConfig,
@@ -68,11 +70,13 @@ class Config(Strict):
     packs: dict[Slug, PackConfig]
     captioners: dict[Slug, CaptionerConfig]
     scorers: dict[Slug, CheckpointConfig]
-    parsers: dict[Slug, ParserConfig] = Field(default_factory=dict)
-    spotters: dict[Slug, SpotterConfig] = Field(default_factory=dict)
+    parser: ParserConfig = ParserConfig()
+    spotter: SpotterConfig = SpotterConfig()
+    dual_encoders: dict[Slug, DualEncoderConfig] = Field(default_factory=dict)
     captions: dict[Slug, CaptionConfig]
     encoders: dict[Slug, EncoderConfig]
     pairs: dict[Slug, PairConfig]
+    concepts: dict[Slug, ConceptConfig] = Field(default_factory=dict)
     pictures: PictureConfig
     augmentations: dict[Slug, AugmentationConfig]
     backbones: dict[Slug, BackboneConfig]
@@ -111,13 +115,21 @@ class Config(Strict):
         for key, entry in self.sets.items():
             if entry.hardest:
                 yield f"sets.{key}.hardest.scorer", entry.hardest.scorer, "scorers"
+            for name in entry.captions:
+                yield f"sets.{key}.captions", name, "captions"
         for key, protocol in self.evaluation.saliency.items():
             if protocol:
                 yield f"evaluation.saliency.{key}.set", protocol.set, "sets"
         for key, recipe in self.recipes.items():
             if recipe is None:
                 continue
-            listed = (recipe.augmentation,) if isinstance(recipe.augmentation, str) else recipe.augmentation
+            listed = (
+                ()
+                if recipe.augmentation is None
+                else (recipe.augmentation,)
+                if isinstance(recipe.augmentation, str)
+                else recipe.augmentation
+            )
             for name in listed:
                 yield f"recipes.{key}.augmentation", name, "augmentations"
         for section, fields in _REFERENCES.items():
@@ -141,19 +153,21 @@ _REFERENCES = {
         "original": "captions",
         "generated": "captions",
         "scorer": "scorers",
-        "parser": "parsers",
-        "spotter": "spotters",
     },
+    "dual_encoders": {"scorer": "scorers"},
     "encoders": {"scorer": "scorers"},
     "pairs": {"captions": "captions", "encoder": "encoders"},
+    "concepts": {"captions": "captions", "encoder": "encoders"},
     "sets": {"pack": "packs", "names": "packs"},
     "recipes": {
         "pairs": "pairs",
         "texts": "captions",
         "text_encoder": "encoders",
+        "concepts": "concepts",
         "pack": "packs",
         "backbone": "backbones",
         "optimiser": "optimisers",
+        "dual_encoder": "dual_encoders",
     },
 }
 """Section -> field -> the section that must hold the field's value."""

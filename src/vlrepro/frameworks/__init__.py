@@ -6,6 +6,8 @@ A framework's file holds
     VIEWS       how many views of each picture it takes
     TEXTS       whether it also takes the pictures' captions
     LABELS      whether it also takes their class numbers; its Options then have `classes`, how many there are
+    CONCEPTS    whether it also takes what a teacher sees in them; may be left out where it does not. Its Options then
+                have `objects` and `attributes`, how many words of each there are
     Options     a frozen dataclass of its settings, the papers' values as defaults
     Framework   an `nn.Module`: `Framework(backbone, options)`; `forward(batch)` returns a `Step`
 
@@ -18,6 +20,7 @@ on time depends on `Batch.step` alone, so its state dict is all that resuming ne
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -27,6 +30,23 @@ from torch import Tensor, nn
 from vlrepro.errors import UserError
 
 
+class Concepts(NamedTuple):
+    """Soft targets of B pictures: the k likeliest objects and attributes, and how likely each is.
+
+    `objects`, `attributes`: (B, k) int64 places in their vocabularies; `object_weights`, `attribute_weights`: (B, k)
+    floats that sum to 1 in each row.
+    """
+
+    objects: Tensor
+    object_weights: Tensor
+    attributes: Tensor
+    attribute_weights: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Concepts:
+        """These targets with each tensor changed: rows chosen, or moved to a device."""
+        return Concepts(*map(change, self))
+
+
 class Batch(NamedTuple):
     """What one step trains on.
 
@@ -34,6 +54,7 @@ class Batch(NamedTuple):
     the others of the picture. `texts`: the captions of the pictures as (B, d) sentence embeddings or (B, L) token
     ids, or None. `step`: the optimiser step, from 0. `labels`: (B,) int64 class numbers of the pictures, or None.
     `seed`: the run's, for what a framework draws by lot: for the joint batch of all ranks, by (seed, step).
+    `concepts`: what a teacher sees in the pictures, or None.
     """
 
     views: tuple[Tensor, ...]
@@ -41,6 +62,7 @@ class Batch(NamedTuple):
     step: int
     labels: Tensor | None = None
     seed: int = 0
+    concepts: Concepts | None = None
 
 
 class Step(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from vlrepro.config import Config, RecipeConfig
+from vlrepro.config.training import PRETRAINED
 from vlrepro.errors import UserError
 from vlrepro.files import digest_of
 from vlrepro.plan.data import DataPlanner
@@ -57,7 +58,10 @@ class _Planner:
         evaluations = tuple(key for suite in suites for key in self.evaluations.of_suite(suite))
         runs = self.runs(recipe for row in table.rows for recipe in row.all_recipes())
         self._check_encoders(table.name, runs, evaluations)
-        self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(study.slug, table.name, runs, evaluations)
+        searches = tuple(table.row(name).set or "" for name in table.searches)
+        self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(
+            study.slug, table.name, runs, evaluations, searches=searches
+        )
 
     def saliency_table(self, study: Study, table: PaperTable) -> None:
         """A table of saliency scores; none where its protocol is not run at this scale."""
@@ -96,18 +100,46 @@ class _Planner:
         """The runs, one a seed, of those recipes that are run at this scale."""
         wanted = dict.fromkeys(name for name in recipes if name)
         run_here = [name for name in wanted if self.config.recipes.get(name, False) is not None]
-        return tuple(self.run(name, seed) for name in run_here for seed in self.config.seeds)
+        return tuple(run for name in run_here for run in self.of_every_seed(name))
+
+    def of_every_seed(self, name: str) -> list[str]:
+        """A recipe's runs; of weights that are given there is one, of the first seed."""
+        given = name in self.config.recipes and self.config.recipes[name].dual_encoder
+        if given:
+            return [self.imported(name, given, self.config.seeds[0])]
+        return [self.run(name, seed) for seed in self.config.seeds]
+
+    def imported(self, name: str, dual_encoder: str, seed: int) -> str:
+        """A run whose weights are a dual encoder's."""
+        recipe = {"framework": PRETRAINED, "options": {}, "steps": 0, "pack": None} | self.data.dual_encoder(
+            dual_encoder
+        )
+        key = f"{name}-seed{seed}-{digest_of(recipe)[:8]}"
+        self.plan.runs[key] = Run(key, name, seed, recipe, None, None, None, None)
+        return key
 
     def _check_encoders(self, table: str, runs: Iterable[str], evaluations: Iterable[str]) -> None:
         """Zero-shot prompts are embedded by one encoder, which must be that of every run's captions."""
         wanted = {encoder for key in evaluations for encoder in self.evaluations.encoders(key)}
         for run in runs:
             name = self.plan.runs[run].recipe_name
+            if self.plan.runs[run].imported:
+                self._check_imported(name, table, evaluations)
+                continue
             encoder = self.config.recipes[name].text_encoder
             if wanted - {encoder}:
                 raise UserError(
                     f"recipes.{name}: text_encoder is {encoder or 'none'}, but table {table} asks for prompts "
                     f"by {', '.join(sorted(wanted))}: give the recipe or evaluation.protocols the other's"
+                )
+
+    def _check_imported(self, name: str, table: str, evaluations: Iterable[str]) -> None:
+        for key in evaluations:
+            if self.plan.evaluations[key].script != "retrieve":
+                suite = self.plan.evaluations[key].suite
+                raise UserError(
+                    f"recipes.{name}: table {table} asks for suite {suite}, but a dual encoder that is given is scored "
+                    "by retrieval alone: take the row or the evaluation out"
                 )
 
     def run(self, name: str, seed: int) -> str:
@@ -120,6 +152,8 @@ class _Planner:
             "pairs": self.data.pairs(entry.pairs, pack_name) if entry.pairs else None,
             "texts": self.data.embeddings(entry.text_encoder, entry.texts, None) if entry.texts else None,
         }
+        if entry.concepts:
+            needs["concepts"] = self.data.concepts(entry.concepts, pack_name)
         recipe = self._training(name, entry) | needs | {"seed": seed}
         key = f"{name}-seed{seed}-{digest_of(recipe)[:8]}"
         captions = self.data.captions(entry.texts) if entry.texts else None
@@ -135,7 +169,7 @@ class _Planner:
             optimiser["learning_rate"] = entry.learning_rate
         return {
             "framework": entry.framework,
-            "options": entry.options | ({"label_noise": noise.model_dump()} if (noise := entry.label_noise) else {}),
+            "options": self._options(entry),
             "augmentations": [self.config.augmentations[view].model_dump() for view in self._views(name, entry)],
             "pictures": self.config.pictures.model_dump(),
             "backbone": self.config.backbones[entry.backbone or shared.backbone].model_dump(),
@@ -154,12 +188,26 @@ class _Planner:
             ),
         }
 
+    def _options(self, entry: RecipeConfig) -> Recipe:
+        """The framework's options, those that other keys of the recipe decide among them."""
+        found = dict(entry.options)
+        if entry.label_noise:
+            found["label_noise"] = entry.label_noise.model_dump()
+        if entry.concepts:
+            concepts = self.config.concepts[entry.concepts]
+            found |= {"objects": concepts.objects, "attributes": concepts.attributes}
+        return found
+
     def _views(self, name: str, entry: RecipeConfig) -> tuple[str, ...]:
         """The augmentation of each view, checked against what the framework takes."""
         module = f"frameworks.{entry.framework}"
         views, texts = constant_of(module, "VIEWS"), constant_of(module, "TEXTS")
         if texts != (entry.texts is not None):
             what = "needs texts" if texts else "reads no texts"
+            raise UserError(f"recipes.{name}: framework {entry.framework!r} {what}: mend the recipe")
+        concepts = constant_of(module, "CONCEPTS", False)
+        if concepts != (entry.concepts is not None):
+            what = "needs concepts" if concepts else "reads no concepts"
             raise UserError(f"recipes.{name}: framework {entry.framework!r} {what}: mend the recipe")
         try:
             return entry.augmentations(views)

@@ -1,9 +1,11 @@
-"""The data side of a plan: packs, checkpoints, captions, scores, embeddings, pairs."""
+"""The data side of a plan: packs, checkpoints, captions, scores, embeddings, pairs, concepts."""
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from vlrepro.config import Config
-from vlrepro.config.data import CaptionConfig, CheckpointConfig, ComposeConfig
+from vlrepro.config.data import CaptionConfig, CheckpointConfig, ComposeConfig, EncoderConfig
 from vlrepro.errors import UserError
 from vlrepro.files import digest_of
 from vlrepro.plan.model import Plan, Recipe, register
@@ -58,6 +60,19 @@ class DataPlanner:
         }
         return {"model": register(self.plan.checkpoints, name, recipe), "revision": None, "stand_in": True}
 
+    def dual_encoder(self, name: str) -> Recipe:
+        """What identifies a dual encoder that is given: its kind and weights; where these lie is no part of it."""
+        entry = self.config.dual_encoders[name]
+        if entry.scorer:
+            weights = self.checkpoint("scorer", entry.scorer, self.config.scorers[entry.scorer])
+        elif entry.kind == "diht":
+            weights = {"weights": entry.digest or PurePath(entry.path).name, "stand_in": False}
+        else:
+            weights = {"model": entry.model, "revision": entry.revision, "stand_in": False}
+        module = f"dual_encoders.{entry.kind}"
+        chosen = {"kind": entry.kind, **weights, "prompt": entry.prompt}
+        return {"dual_encoder": chosen, "revisions": {module: revision_of(module)}}
+
     def captions(self, name: str) -> str:
         """The captions of a pack by one source."""
         entry = self.config.captions[name]
@@ -93,29 +108,11 @@ class DataPlanner:
             raise UserError(f"captions.{name}: pack {entry.pack!r} is not that of {entry.original!r}: give the same")
         return {
             "sources": {"original": self.captions(entry.original)},
-            "parses": self.parses(entry.original, entry.parser) if entry.parser else None,
-            "spotted": self.spotted(entry.pack, entry.spotter) if entry.spotter else None,
+            "parses": self.parses(entry.original) if entry.cat.parses else None,
+            "spotted": self.spotted(entry.pack) if entry.cat.reads else None,
             "rules": entry.cat.model_dump(),
             "filter_revision": revision_of("captions.cat_filter"),
         }
-
-    def parses(self, captions: str, parser: str) -> str:
-        """What the captions of a source say: complexity, actions, objects, attributes."""
-        recipe = {
-            "captions": self.captions(captions),
-            "parser": self.config.parsers[parser].model_dump(),
-            "revision": revision_of("captions.parsing"),
-        }
-        return register(self.plan.parses, f"{captions}_by_{parser}", recipe)
-
-    def spotted(self, pack: str, spotter: str) -> str:
-        """The texts in a pack's pictures."""
-        recipe = {
-            "pack": self.pack(pack),
-            **self.config.spotters[spotter].model_dump(),
-            "revision": revision_of("captions.text_spotting"),
-        }
-        return register(self.plan.spotted, f"{pack}_by_{spotter}", recipe)
 
     def scores(self, captions: str, scorer: str) -> str:
         """How well each caption of a source fits its picture, by a scorer."""
@@ -129,9 +126,16 @@ class DataPlanner:
         return register(self.plan.scores, f"{captions}_by_{scorer}", recipe)
 
     def embeddings(self, encoder: str, captions: str | None, pack: str | None) -> str:
-        """Embeddings of a source's captions, or of a pack's pictures."""
+        """Embeddings of a source's captions, or of a pack's pictures.
+
+        Raises `UserError` where captions are to be embedded by an encoder of pictures.
+        """
         entry = self.config.encoders[encoder]
-        chosen = entry.model_dump(exclude={"kind", "scorer"})
+        if captions and entry.sees:
+            raise UserError(f"encoders.{encoder} embeds pictures, and captions {captions!r} need one that reads them")
+        if entry.weights:
+            return self._torchvision(encoder, entry, pack)
+        chosen = entry.reader()
         if entry.scorer:
             chosen = self.checkpoint("scorer", entry.scorer, self.config.scorers[entry.scorer])
         recipe = {
@@ -143,6 +147,57 @@ class DataPlanner:
             "revision": revision_of("pairs.encoding"),
         }
         return register(self.plan.embeddings, f"{encoder}_of_{captions or pack}", recipe)
+
+    def _torchvision(self, name: str, entry: EncoderConfig, pack: str) -> str:
+        """Features of a pack's pictures; where the weights lie and whose licence they have are no part of the id."""
+        weights = entry.weights.model_dump()
+        chosen = {"model": entry.model} | {key: weights[key] for key in ("digest", "size")}
+        recipe = {
+            "kind": entry.kind,
+            "encoder": chosen,
+            "captions": None,
+            "pack": self.pack(pack),
+            "threads": self.threads,
+            "revision": revision_of("pairs.torchvision_encoding"),
+        }
+        key = register(self.plan.embeddings, f"{name}_of_{pack}", recipe)
+        self.plan.embeddings[key] = recipe | {"encoder": chosen | weights}
+        return key
+
+    def parses(self, captions: str) -> str:
+        """What the captions of a source name, and how complex they are."""
+        recipe = {
+            "captions": self.captions(captions),
+            "parser": self.config.parser.model_dump(),
+            "revision": revision_of("captions.parsing"),
+        }
+        return register(self.plan.parses, captions, recipe)
+
+    def spotted(self, pack: str) -> str:
+        """The texts in a pack's pictures."""
+        chosen = self.config.spotter.model_dump()
+        recipe = {"pack": self.pack(pack), **chosen, "revision": revision_of("captions.text_spotting")}
+        return register(self.plan.spotted, pack, recipe)
+
+    def concepts(self, name: str, pack: str) -> str:
+        """What a teacher sees in a pack's pictures.
+
+        Raises `UserError` where the captions are another pack's, or the teacher is no image encoder.
+        """
+        entry = self.config.concepts[name]
+        of = self.config.captions[entry.captions].pack
+        if of != pack:
+            raise UserError(f"concepts.{name}.captions: {entry.captions!r} is of {of}, not of {pack}: choose {pack}'s")
+        if not self.config.encoders[entry.encoder].sees:
+            raise UserError(f"concepts.{name}.encoder: {entry.encoder!r} reads no pictures: choose one that does")
+        recipe = entry.model_dump(exclude={"captions", "encoder"}) | {
+            "pack": self.pack(pack),
+            "parses": self.parses(entry.captions),
+            "embeddings": self.embeddings(entry.encoder, None, pack),
+            "threads": self.threads,
+            "revision": revision_of("captions.concepts"),
+        }
+        return register(self.plan.concepts, name, recipe)
 
     def pairs(self, name: str, pack: str) -> str:
         """The neighbours of a pack's pictures."""

@@ -20,23 +20,24 @@ from vlrepro.frameworks import framework_module
 from vlrepro.randomness import fix_kernels
 from vlrepro.training.state import StateFolder
 from vlrepro.training.trainer import Trainer
-from vlrepro.training.views import Views, read_labels, read_pairs, read_texts
+from vlrepro.training.views import Views, read_labels, read_pairs, read_targets, read_texts
 from vlrepro.training.writing import write_run
 
 REVISION = 1
-_SHARED = ("pack", "pairs", "texts", "pictures", "augmentations", "batch_size", "seed", "threads")
+_SHARED = ("pack", "pairs", "texts", "concepts", "pictures", "augmentations", "batch_size", "seed", "threads")
 
 
 class Files(NamedTuple):
-    """Where a training's data are: the pack's folder, mined pairs or None, and embedded captions or None.
+    """Where a training's data are: the pack's folder, mined pairs or None, embedded captions or None.
 
-    `captions` is the caption file whose rows `texts` holds.
+    `captions` is the caption file whose rows `texts` holds; `concepts` what a teacher sees in the pictures, or None.
     """
 
     pack: str | Path
     pairs: str | Path | None = None
     texts: str | Path | None = None
     captions: str | Path | None = None
+    concepts: str | Path | None = None
 
 
 class Job(NamedTuple):
@@ -101,8 +102,9 @@ def read_views(jobs: Sequence[Job], files: Files) -> Views:
     texts = read_texts(files.texts, files.captions, pictures) if files.texts else None
     classes = _classes(recipe)
     labels = None if classes is None else read_labels(pictures, classes)
+    concepts = read_targets(files.concepts, pictures, recipe["options"]) if files.concepts else None
     augments = [_augment(options, sizes) for options in recipe["augmentations"]]
-    views = Views(pictures, rows, augments, recipe["batch_size"], recipe["seed"], texts, labels)
+    views = Views(pictures, rows, augments, recipe["batch_size"], recipe["seed"], texts, labels, concepts)
     for job in jobs:
         _check_steps(job, len(views), files)
     return views

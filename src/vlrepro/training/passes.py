@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vlrepro.distributed import world_size
 from vlrepro.errors import UserError
-from vlrepro.frameworks import Batch, Step
+from vlrepro.frameworks import Batch, Concepts, Step
 
 
 class Forward(NamedTuple):
@@ -113,8 +113,11 @@ def _cut(batch: Batch, parts: int) -> list[Batch]:
     """The batch's rows in `parts` equal parts, in order."""
     views = zip(*(view.chunk(parts) for view in batch.views), strict=True)
     texts, labels = ([None] * parts if rows is None else rows.chunk(parts) for rows in (batch.texts, batch.labels))
-    rows = zip(views, texts, labels, strict=True)
-    return [batch._replace(views=seen, texts=said, labels=named) for seen, said, named in rows]
+    concepts = [None] * parts
+    if batch.concepts is not None:
+        concepts = [Concepts(*rows) for rows in zip(*(rows.chunk(parts) for rows in batch.concepts), strict=True)]
+    rows = zip(views, texts, labels, concepts, strict=True)
+    return [batch._replace(views=seen, texts=said, labels=named, concepts=shown) for seen, said, named, shown in rows]
 
 
 @contextmanager

@@ -82,7 +82,8 @@ class Trainer:
         """`batch` on the device, its views laid out as the model's filters."""
         views = tuple(view.to(self.device, memory_format=self.layout) for view in batch.views)
         texts, labels = (None if rows is None else rows.to(self.device) for rows in (batch.texts, batch.labels))
-        return batch._replace(views=views, texts=texts, labels=labels)
+        concepts = batch.concepts and batch.concepts.map(lambda rows: rows.to(self.device))
+        return batch._replace(views=views, texts=texts, labels=labels, concepts=concepts)
 
     def _fail(self, loss: float, buffers: list[torch.Tensor]) -> None:
         """Stop with the weights that the bad step started from or, where not all of them are finite, the initial ones.

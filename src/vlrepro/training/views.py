@@ -1,8 +1,8 @@
-"""From a training set to what each step trains on: which pictures, in what order, how augmented, captions, classes."""
+"""From a training set to what each step trains on: which pictures, in what order, how augmented, beside what."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -10,17 +10,18 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from vlrepro.captions.concept_files import KINDS, read_concepts
 from vlrepro.data.augment import Augment, AugmentParameters
 from vlrepro.data.loader import Pictures
 from vlrepro.distributed import rank, world_size
 from vlrepro.errors import UserError
-from vlrepro.frameworks import Batch
+from vlrepro.frameworks import Batch, Concepts
 from vlrepro.pairs.embeddings import read_embeddings
 from vlrepro.randomness import torch_generator
 
 
 class Views:
-    """Augmented views of each picture of a batch, view 1 of its neighbour, and the pictures' captions and classes.
+    """Augmented views of each picture of a batch, view 1 of its neighbour, and captions, classes and concepts.
 
     Batches are whole (the last incomplete one of an epoch is dropped, so that batch statistics and the number
     of negatives never change), the order of an epoch is a permutation keyed by (seed, epoch), and the choice among
@@ -37,6 +38,7 @@ class Views:
         texts: (pictures, d) rows by position, for frameworks that read captions (`read_texts`). A picture without
             one is left out as a source, but may be a neighbour.
         labels: (pictures,) class numbers by position, for frameworks that read them (`read_labels`).
+        concepts: rows by position, for frameworks that read them (`read_targets`).
 
     Raises:
         UserError: the batch cannot be shared equally among the processes.
@@ -51,6 +53,7 @@ class Views:
         seed: int,
         texts: Tensor | None = None,
         labels: Tensor | None = None,
+        concepts: Concepts | None = None,
     ) -> None:
         if batch_size % world_size():
             raise UserError(f"batch_size {batch_size} is no multiple of the {world_size()} processes: change either")
@@ -61,6 +64,7 @@ class Views:
         self.seed = seed
         self.texts = texts
         self.labels = labels
+        self.concepts = concepts
         self.steps_per_epoch = len(self) // batch_size
         self._order: tuple[int, Tensor] | None = None
 
@@ -69,7 +73,7 @@ class Views:
         return len(self.pairs)
 
     def step(self, step: int) -> Batch:
-        """This process's rows of optimiser step `step` (from 0): the views, captions and classes of `Batch`."""
+        """This process's rows of optimiser step `step` (from 0): the views, captions, classes and concepts."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         chosen = self._permutation(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
         share = self.batch_size // world_size()
@@ -81,7 +85,8 @@ class Views:
         other = own if lone else self.pictures.batch(neighbour)
         views = self._augmented([other if number == 1 else own for number in range(len(self.augments))], mine, step)
         texts, labels = (None if rows is None else rows[source] for rows in (self.texts, self.labels))
-        return Batch(views, texts, step, labels, self.seed)
+        concepts = self.concepts and self.concepts.map(lambda rows: rows[source])
+        return Batch(views, texts, step, labels, self.seed, concepts)
 
     def _neighbours(self, chosen: Tensor, step: int) -> Tensor:
         """One neighbour, uniformly drawn, of each of the pairs' rows `chosen`."""
@@ -175,6 +180,28 @@ def read_labels(pictures: Pictures, classes: int) -> Tensor:
             f"classes: {classes}: mend the recipe"
         )
     return torch.tensor([number[row.label] for row in rows], dtype=torch.int64)
+
+
+def read_targets(path: str | Path, pictures: Pictures, sizes: Mapping[str, int]) -> Concepts:
+    """What a teacher sees in the pictures, by their positions.
+
+    `sizes` are the greatest sizes of the vocabularies of `objects` and `attributes`. Raises `UserError` where the file
+    is unreadable, does not hold each picture of the pack, or has vocabularies that are larger.
+    """
+    file = read_concepts(path)
+    number = {key: place for place, key in enumerate(file.keys)}
+    if missing := [row.key for row in pictures.pack.rows if row.key not in number]:
+        raise UserError(f"{path}: no concepts of picture {missing[0]} of {pictures.pack.folder}: distil that pack's")
+    order = torch.tensor([number[row.key] for row in pictures.pack.rows], dtype=torch.int64)
+    found = []
+    for kind in KINDS:
+        places, weights, vocabulary = file.seen[kind]
+        if len(vocabulary) > sizes[kind]:
+            raise UserError(
+                f"{path}: {len(vocabulary)} {kind} but the recipe's options say {kind}: {sizes[kind]}: mend the recipe"
+            )
+        found += [torch.from_numpy(places).long()[order], torch.from_numpy(weights)[order]]
+    return Concepts(*found)
 
 
 def _known(texts: Tensor) -> Tensor:
