@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from vlrepro.data.pack import Pack
-from vlrepro.dual_encoders import filled, load_dual_encoder
+from vlrepro.dual_encoders import DualEncoder, filled, load_dual_encoder
 from vlrepro.errors import run_command
 from vlrepro.evaluation.captioned import Captioned, read_captioned
 from vlrepro.evaluation.galleries import DIRECTIONS, Direction, Gallery, batch_ranks, recall_curve
@@ -58,8 +60,8 @@ def searched(
     start = time.monotonic()
     encoded = {}
     for key, source in sources.items():
-        texts = encoder.texts(filled(encoder.prompt, source.captions), source.rows)
-        encoded[key] = Gallery(encoder.pictures(source.pack, source.positions.tolist()), texts, source.picture_of)
+        pictures = encoder.pictures(source.pack, source.positions.tolist())
+        encoded[key] = Gallery(pictures, texts_of(encoder, source), source.picture_of)
     seconds = round(time.monotonic() - start, 2)
     ranks = {
         (name, direction): batch_ranks(encoded[gallery_of(entry)], ranges[name], direction)
@@ -80,6 +82,15 @@ def searched(
         if not {"first", "part", "batches"} & entry.keys()
     }
     return metrics(run, recipe, evaluation, encoder.size, feature_seconds=seconds, protocols=scored, searches=whole)
+
+
+def texts_of(encoder: DualEncoder, source: Captioned) -> Tensor:
+    """The captions of a gallery (m, d): each sentence is encoded once, so that equal ones are exactly as near."""
+    first = {text: number for number, text in reversed(list(enumerate(source.captions)))}
+    distinct = list(first)
+    rows = encoder.texts(filled(encoder.prompt, distinct), source.rows[list(first.values())])
+    place = {text: number for number, text in enumerate(distinct)}
+    return rows[[place[text] for text in source.captions]]
 
 
 def details(source: Captioned, gallery: Gallery, ranks: Mapping[Direction, Ranks]) -> dict[str, Any]:

@@ -36,11 +36,8 @@ def captioned(rows: Sequence[Row], recipe: Mapping[str, Any]) -> list[tuple[Row,
     """
     if recipe["method"] == "every":
         return every_caption(rows)
-    draws = (
-        [recipe | {"seed": recipe["seed"] + draw} for draw in range(recipe.get("draws", 1))]
-        if "seed" in recipe
-        else [recipe]
-    )
+    seed = recipe.get("seed", 0)
+    draws = [recipe | {"seed": seed + draw} for draw in range(recipe.get("draws", 1))]
     return [pair for draw in draws for pair in zip(rows, original_captions(rows, draw), strict=True)]
 
 

@@ -16,6 +16,8 @@ from vlrepro.config.data import (
     EncoderConfig,
     PackConfig,
     PairConfig,
+    ParserConfig,
+    SpotterConfig,
 )
 from vlrepro.config.dual_encoders import DualEncoderConfig
 from vlrepro.config.evaluation import EvaluationConfig, SetConfig
@@ -68,6 +70,8 @@ class Config(Strict):
     packs: dict[Slug, PackConfig]
     captioners: dict[Slug, CaptionerConfig]
     scorers: dict[Slug, CheckpointConfig]
+    parser: ParserConfig = ParserConfig()
+    spotter: SpotterConfig = SpotterConfig()
     dual_encoders: dict[Slug, DualEncoderConfig] = Field(default_factory=dict)
     captions: dict[Slug, CaptionConfig]
     encoders: dict[Slug, EncoderConfig]
@@ -101,9 +105,9 @@ class Config(Strict):
     @model_validator(mode="after")
     def _one_caption_a_picture(self) -> Config:
         for place, name, table in self._names():
-            several = table == "captions" and name is not None and self.captions[name].method == "every"
+            several = table == "captions" and name is not None and self.captions[name].several
             if several and place.split(".")[0] in ("captions", "pairs", "recipes"):
-                raise ValueError(f"{place} names {name!r}, but needs one caption a picture and not every one")
+                raise ValueError(f"{place} names {name!r}, but needs one caption a picture, not several")
         return self
 
     def _names(self) -> Iterator[tuple[str, str | None, str]]:

@@ -23,6 +23,14 @@ def decode(data: bytes, canvas: int) -> np.ndarray:
     return _decoded(data, lambda picture: square(picture, canvas), canvas)
 
 
+def decode_whole(data: bytes, side: int) -> np.ndarray:
+    """Decode a picture to (height, width, 3) uint8: transparency over white, longer side scaled to `side`, nothing cut.
+
+    Raises `ValueError` as `decode` does.
+    """
+    return _decoded(data, lambda picture: _whole(picture, side), side)
+
+
 def decode_exactly(data: bytes, canvas: int) -> np.ndarray:
     """Decode to (canvas, canvas, 3) uint8 as CLIP's published code does, which `decode` approximates for speed.
 
@@ -42,6 +50,12 @@ def _decoded(data: bytes, finish: Callable[[Image.Image], Image.Image], reducibl
             return np.asarray(finish(_opaque(picture)))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"does not decode ({error})") from error
+
+
+def _whole(picture: Image.Image, side: int) -> Image.Image:
+    longer = max(picture.size)
+    width, height = (max(1, round(length * side / longer)) for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def size_of(data: bytes) -> tuple[int, int]:

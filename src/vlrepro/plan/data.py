@@ -102,7 +102,20 @@ class DataPlanner:
                 "scores": {role: self.scores(source, entry.scorer) for role, source in sources.items()},
                 "refine_revision": revision_of("captions.refine"),
             }
+        if entry.method == "filtered":
+            return self._filtered(name, entry)
         return {}
+
+    def _filtered(self, name: str, entry: CaptionConfig) -> Recipe:
+        if self.config.captions[entry.original].pack != entry.pack:
+            raise UserError(f"captions.{name}: pack {entry.pack!r} is not that of {entry.original!r}: give the same")
+        return {
+            "sources": {"original": self.captions(entry.original)},
+            "parses": self.parses(entry.original) if entry.cat.parses else None,
+            "spotted": self.spotted(entry.pack) if entry.cat.reads else None,
+            "rules": entry.cat.model_dump(),
+            "filter_revision": revision_of("captions.cat_filter"),
+        }
 
     def scores(self, captions: str, scorer: str) -> str:
         """How well each caption of a source fits its picture, by a scorer."""
@@ -155,9 +168,19 @@ class DataPlanner:
         return key
 
     def parses(self, captions: str) -> str:
-        """What the captions of a source name."""
-        recipe = {"captions": self.captions(captions), "revision": revision_of("captions.parsing")}
+        """What the captions of a source name, and how complex they are."""
+        recipe = {
+            "captions": self.captions(captions),
+            "parser": self.config.parser.model_dump(),
+            "revision": revision_of("captions.parsing"),
+        }
         return register(self.plan.parses, captions, recipe)
+
+    def spotted(self, pack: str) -> str:
+        """The texts in a pack's pictures."""
+        chosen = self.config.spotter.model_dump()
+        recipe = {"pack": self.pack(pack), **chosen, "revision": revision_of("captions.text_spotting")}
+        return register(self.plan.spotted, pack, recipe)
 
     def concepts(self, name: str, pack: str) -> str:
         """What a teacher sees in a pack's pictures.
