@@ -43,7 +43,7 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -e '.[pocket,test]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c envs/constraints.txt \
-		open_clip_torch lightly pytorch-metric-learning
+		open_clip_torch rapidocr-onnxruntime lightly pytorch-metric-learning
 	touch $@
 
 clean:

@@ -1,5 +1,6 @@
 # Caption sources: which caption each training picture is known by. Clean and noisy ones come from the pack; generated
-# ones from a captioner; refined ones keep, picture by picture, the better of two sources by the score of a scorer.
+# ones from a captioner; refined ones keep, picture by picture, the better of two sources by the score of a scorer;
+# filtered ones leave out those that are too plain or that their pictures spell out.
 
 
 # Refinement comes first (`priority`): what waits for it is the longest way to the tables.
@@ -138,3 +139,68 @@ rule refine_captions:
         " --original {input.original} --original-scores {input.original_scores} --generated {input.generated}"
         " --generated-scores {input.generated_scores} --limit {params.limit} --output {output.captions}"
         " --summary {output.summary} 2>&1 | tee {log}"
+
+
+rule parse_captions:
+    input:
+        recipe=ancient("results/recipes/parses/{parses}.json"),
+        captions=ancient(lambda wildcards: f"results/captions/{PLAN.parses[wildcards.parses]['captions']}.parquet"),
+    output:
+        "results/parses/{parses}.parquet",
+    log:
+        "logs/parse_captions/{parses}.log",
+    benchmark:
+        "results/benchmarks/parse_captions/{parses}.tsv"
+    conda:
+        "../../envs/cat.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=RESOURCES.train_minutes,
+    shell:
+        "python workflow/scripts/parse_captions.py --recipe {input.recipe} --captions {input.captions}"
+        " --output {output} 2>&1 | tee {log}"
+
+
+rule spot_text:
+    input:
+        recipe=ancient("results/recipes/spotted/{spotted}.json"),
+        index=ancient(lambda wildcards: index_of(PLAN.spotted[wildcards.spotted]["pack"])),
+    output:
+        "results/spotted/{spotted}.parquet",
+    log:
+        "logs/spot_text/{spotted}.log",
+    benchmark:
+        "results/benchmarks/spot_text/{spotted}.tsv"
+    conda:
+        "../../envs/cat.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=RESOURCES.train_minutes,
+    params:
+        state=lambda wildcards, input: f"results/state/{wildcards.spotted}",
+    shell:
+        "python workflow/scripts/spot_text.py --recipe {input.recipe} --index {input.index} --state {params.state}"
+        " --output {output} 2>&1 | tee {log}"
+
+
+rule filter_captions:
+    input:
+        unpack(filtered_from),
+        recipe=ancient("results/recipes/captions/{captions}.json"),
+    output:
+        captions="results/captions/{captions}.parquet",
+        summary="results/captions/{captions}.summary.json",
+    log:
+        "logs/filter_captions/{captions}.log",
+    wildcard_constraints:
+        captions=captions_by("filtered"),
+    conda:
+        "../../envs/cat.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        files=lambda wildcards, input: " ".join(f"--{name} {path}" for name, path in input.items() if name != "recipe"),
+    shell:
+        "python workflow/scripts/filter_captions.py --recipe {input.recipe} {params.files}"
+        " --output {output.captions} --summary {output.summary} 2>&1 | tee {log}"

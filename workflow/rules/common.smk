@@ -36,15 +36,16 @@ TABLE_FILES = [
 
 
 wildcard_constraints:
-    kind="packs|checkpoints|captions|scores|embeddings|pairs|parses|concepts|prompts|rankings|runs|evaluations",
+    kind="packs|checkpoints|captions|parses|spotted|scores|embeddings|pairs|concepts|prompts|rankings|runs|evaluations",
     name=r"[a-z0-9_.-]+",
     pack=r"[a-z0-9_]+-[0-9a-f]{8}",
     checkpoint=r"[a-z0-9_]+-[0-9a-f]{8}",
     captions=r"[a-z0-9_]+-[0-9a-f]{8}",
+    parses=r"[a-z0-9_]+-[0-9a-f]{8}",
+    spotted=r"[a-z0-9_]+-[0-9a-f]{8}",
     scores=r"[a-z0-9_]+-[0-9a-f]{8}",
     embeddings=r"[a-z0-9_]+-[0-9a-f]{8}",
     pairs=r"[a-z0-9_]+-[0-9a-f]{8}",
-    parses=r"[a-z0-9_]+-[0-9a-f]{8}",
     concepts=r"[a-z0-9_]+-[0-9a-f]{8}",
     prompts=r"[a-z0-9_]+-[0-9a-f]{8}",
     ranking=r"[a-z0-9_]+-[0-9a-f]{8}",
@@ -79,6 +80,14 @@ def refined_from(wildcards, kind, role):
     """A file that refined captions are made of: the captions (`sources`) or scores of a role."""
     folder = {"sources": "captions", "scores": "scores"}[kind]
     return f"results/{folder}/{PLAN.captions[wildcards.captions][kind][role]}.parquet"
+
+
+def filtered_from(wildcards):
+    """What filtered captions are made of: the captions, and what their rules look at."""
+    recipe = PLAN.captions[wildcards.captions]
+    files = {"original": f"results/captions/{recipe['sources']['original']}.parquet"}
+    files |= {kind: f"results/{kind}/{recipe[kind]}.parquet" for kind in ("parses", "spotted") if recipe[kind]}
+    return {name: ancient(path) for name, path in files.items()}
 
 
 def embedded(wildcards):
@@ -242,7 +251,7 @@ def paired_indexes():
 
 def counted_captions():
     """The summaries of the caption sources whose makers count."""
-    made = [key for key, recipe in PLAN.captions.items() if recipe["method"] in ("generated", "refined")]
+    made = [key for key, recipe in PLAN.captions.items() if recipe["method"] in ("generated", "refined", "filtered")]
     return [f"results/captions/{captions}.summary.json" for captions in made]
 
 
@@ -315,6 +324,7 @@ def prepared(study):
     makers = {"train_stand_in": "checkpoints", "score_captions": "scores", "embed": "embeddings"}
     makers |= {"mine_pairs": "pairs", "generate_captions": "captions", "distil_concepts": "concepts"}
     makers |= {"embed_prompts": "prompts", "rank_pictures": "rankings"}
+    makers |= {"parse_captions": "parses", "spot_text": "spotted"}
     made = [f"{rule}/{artefact}" for rule, kind in makers.items() for artefact in needed[kind]]
     return made + [f"score_saliency/{job}" for job in scored_of(study, saliency=True)]
 

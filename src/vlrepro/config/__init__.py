@@ -16,6 +16,8 @@ from vlrepro.config.data import (
     EncoderConfig,
     PackConfig,
     PairConfig,
+    ParserConfig,
+    SpotterConfig,
 )
 from vlrepro.config.evaluation import EvaluationConfig, SetConfig
 from vlrepro.config.training import (
@@ -67,6 +69,8 @@ class Config(Strict):
     packs: dict[Slug, PackConfig]
     captioners: dict[Slug, CaptionerConfig]
     scorers: dict[Slug, CheckpointConfig]
+    parsers: dict[Slug, ParserConfig] = Field(default_factory=dict)
+    spotters: dict[Slug, SpotterConfig] = Field(default_factory=dict)
     captions: dict[Slug, CaptionConfig]
     encoders: dict[Slug, EncoderConfig]
     pairs: dict[Slug, PairConfig]
@@ -139,10 +143,12 @@ _REFERENCES = {
         "original": "captions",
         "generated": "captions",
         "scorer": "scorers",
+        "parser": "parsers",
+        "spotter": "spotters",
     },
     "encoders": {"scorer": "scorers"},
     "pairs": {"captions": "captions", "encoder": "encoders"},
-    "concepts": {"captions": "captions", "encoder": "encoders"},
+    "concepts": {"captions": "captions", "parser": "parsers", "encoder": "encoders"},
     "sets": {"pack": "packs", "names": "packs"},
     "recipes": {
         "pairs": "pairs",

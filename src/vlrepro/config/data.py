@@ -77,14 +77,63 @@ class NoiseRates(Strict):
         return self
 
 
+class CatConfig(Strict):
+    """Thresholds of the CAT filter (`vlrepro.captions.cat_filter`); a rule whose threshold is null is off.
+
+    `complexity`, `actions`: the least that a caption must have. `text_confidence`: how sure the reader must be of a
+    text in the picture for it to count; it then drops the pair where it is like words of the caption to
+    `text_similarity`, if it has `text_shortest` letters (`text_match: similarity`), or shares `text_characters` in
+    order with the caption (`characters`).
+    """
+
+    complexity: Positive | None = 1
+    actions: Positive | None = None
+    text_confidence: float | None = Field(0.8, ge=0.5, le=1)
+    text_match: Literal["similarity", "characters"] = "similarity"
+    text_similarity: float = Field(0.8, gt=0, le=1)
+    text_shortest: Positive = 2
+    text_characters: Positive = 5
+
+    @model_validator(mode="after")
+    def _something_is_on(self) -> CatConfig:
+        if not (self.parses or self.reads):
+            raise ValueError("complexity, actions and text_confidence are all null: nothing is filtered")
+        return self
+
+    @property
+    def parses(self) -> bool:
+        """Whether a rule needs the captions' parses."""
+        return self.complexity is not None or self.actions is not None
+
+    @property
+    def reads(self) -> bool:
+        """Whether a rule needs the texts in pictures."""
+        return self.text_confidence is not None
+
+
+class ParserConfig(Strict):
+    """A spaCy model of English: `model` is an installed package or a folder, `digest` that of its files."""
+
+    model: str
+    digest: Digest | None = None
+
+
+class SpotterConfig(Strict):
+    """RapidOCR on pictures whose longer side is scaled to `side` pixels; `digest` is that of its models."""
+
+    side: Positive = 960
+    digest: Digest | None = None
+
+
 class CaptionConfig(Strict):
     """A caption source of a pack.
 
     `clean`: the pack's own captions; `noise`: those after the documented noise model; `generated`: by `captioner`;
-    `refined`: of the sources `original` and `generated`, for each picture the caption that `scorer` prefers.
+    `refined`: of the sources `original` and `generated`, for each picture the caption that `scorer` prefers;
+    `filtered`: those of the source `original` that the rules `cat` keep, which need a `parser` and a `spotter`.
     """
 
-    method: Literal["clean", "noise", "generated", "refined"]
+    method: Literal["clean", "noise", "generated", "refined", "filtered"]
     pack: Slug
     seed: int = 0
     rates: NoiseRates | None = None
@@ -93,6 +142,9 @@ class CaptionConfig(Strict):
     original: Slug | None = None
     generated: Slug | None = None
     scorer: Slug | None = None
+    cat: CatConfig | None = None
+    parser: Slug | None = None
+    spotter: Slug | None = None
 
     @model_validator(mode="after")
     def _fits_the_method(self) -> CaptionConfig:
@@ -101,10 +153,15 @@ class CaptionConfig(Strict):
             "noise": ("rates",),
             "generated": ("captioner",),
             "refined": ("original", "generated", "scorer"),
+            "filtered": ("original", "cat"),
         }
-        for key in ("rates", "captioner", "original", "generated", "scorer"):
+        for key in ("rates", "captioner", "original", "generated", "scorer", "cat"):
             if (getattr(self, key) is not None) != (key in needs[self.method]):
                 raise ValueError(f"method {self.method} needs {', '.join(needs[self.method]) or 'no more'}: see {key}")
+        if (self.parser is not None) != (self.cat is not None and self.cat.parses):
+            raise ValueError("rules on complexity or actions need a parser, and only they")
+        if (self.spotter is not None) != (self.cat is not None and self.cat.reads):
+            raise ValueError("a rule on text needs a spotter, and only it")
         return self
 
 
@@ -201,12 +258,13 @@ class HeadConfig(Strict):
 class ConceptConfig(Strict):
     """What a teacher, the image encoder `encoder`, sees in pictures: the objects and attributes that `captions` name.
 
-    Of each kind the vocabulary holds the words that at least `minimum_count` captions name, at most `objects` and
-    `attributes` of them; the `top` likeliest of a picture are kept. A share `held_out` of the captions is not learnt
-    from, to measure on.
+    `parser` tells what they name. Of each kind the vocabulary holds the words that at least `minimum_count` captions
+    name, at most `objects` and `attributes` of them; the `top` likeliest of a picture are kept. A share `held_out` of
+    the captions is not learnt from, to measure on.
     """
 
     captions: Slug
+    parser: Slug
     encoder: Slug
     objects: int = Field(ge=2)
     attributes: int = Field(ge=2)

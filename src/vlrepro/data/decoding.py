@@ -6,6 +6,7 @@ Changes of what is decoded raise the REVISION of `loader`.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -19,14 +20,32 @@ def decode(data: bytes, canvas: int) -> np.ndarray:
 
     Raises `ValueError` with the reason where the bytes are no picture, are cut short or have too many pixels.
     """
+    return _decoded(data, canvas, square)
+
+
+def decode_whole(data: bytes, side: int) -> np.ndarray:
+    """Decode a picture to (height, width, 3) uint8: transparency over white, longer side scaled to `side`, nothing cut.
+
+    Raises `ValueError` as `decode` does.
+    """
+    return _decoded(data, side, _whole)
+
+
+def _decoded(data: bytes, side: int, fit: Callable[[Image.Image, int], Image.Image]) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError(f"{picture.width} x {picture.height} pixels: too many")
-            picture.draft("RGB", (canvas, canvas))  # JPEG: decode at a reduced scale
-            return np.asarray(square(_opaque(picture), canvas))
+            picture.draft("RGB", (side, side))  # JPEG: decode at a reduced scale
+            return np.asarray(fit(_opaque(picture), side))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"does not decode ({error})") from error
+
+
+def _whole(picture: Image.Image, side: int) -> Image.Image:
+    longer = max(picture.size)
+    width, height = (max(1, round(length * side / longer)) for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def size_of(data: bytes) -> tuple[int, int]:

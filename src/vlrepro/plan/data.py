@@ -84,7 +84,38 @@ class DataPlanner:
                 "scores": {role: self.scores(source, entry.scorer) for role, source in sources.items()},
                 "refine_revision": revision_of("captions.refine"),
             }
+        if entry.method == "filtered":
+            return self._filtered(name, entry)
         return {}
+
+    def _filtered(self, name: str, entry: CaptionConfig) -> Recipe:
+        if self.config.captions[entry.original].pack != entry.pack:
+            raise UserError(f"captions.{name}: pack {entry.pack!r} is not that of {entry.original!r}: give the same")
+        return {
+            "sources": {"original": self.captions(entry.original)},
+            "parses": self.parses(entry.original, entry.parser) if entry.parser else None,
+            "spotted": self.spotted(entry.pack, entry.spotter) if entry.spotter else None,
+            "rules": entry.cat.model_dump(),
+            "filter_revision": revision_of("captions.cat_filter"),
+        }
+
+    def parses(self, captions: str, parser: str) -> str:
+        """What the captions of a source say: complexity, actions, objects, attributes."""
+        recipe = {
+            "captions": self.captions(captions),
+            "parser": self.config.parsers[parser].model_dump(),
+            "revision": revision_of("captions.parsing"),
+        }
+        return register(self.plan.parses, f"{captions}_by_{parser}", recipe)
+
+    def spotted(self, pack: str, spotter: str) -> str:
+        """The texts in a pack's pictures."""
+        recipe = {
+            "pack": self.pack(pack),
+            **self.config.spotters[spotter].model_dump(),
+            "revision": revision_of("captions.text_spotting"),
+        }
+        return register(self.plan.spotted, f"{pack}_by_{spotter}", recipe)
 
     def scores(self, captions: str, scorer: str) -> str:
         """How well each caption of a source fits its picture, by a scorer."""
@@ -136,11 +167,6 @@ class DataPlanner:
         self.plan.embeddings[key] = recipe | {"encoder": chosen | weights}
         return key
 
-    def parses(self, captions: str) -> str:
-        """What the captions of a source name."""
-        recipe = {"captions": self.captions(captions), "revision": revision_of("captions.parsing")}
-        return register(self.plan.parses, captions, recipe)
-
     def concepts(self, name: str, pack: str) -> str:
         """What a teacher sees in a pack's pictures.
 
@@ -152,9 +178,9 @@ class DataPlanner:
             raise UserError(f"concepts.{name}.captions: {entry.captions!r} is of {of}, not of {pack}: choose {pack}'s")
         if not self.config.encoders[entry.encoder].sees:
             raise UserError(f"concepts.{name}.encoder: {entry.encoder!r} reads no pictures: choose one that does")
-        recipe = entry.model_dump(exclude={"captions", "encoder"}) | {
+        recipe = entry.model_dump(exclude={"captions", "parser", "encoder"}) | {
             "pack": self.pack(pack),
-            "parses": self.parses(entry.captions),
+            "parses": self.parses(entry.captions, entry.parser),
             "embeddings": self.embeddings(entry.encoder, None, pack),
             "threads": self.threads,
             "revision": revision_of("captions.concepts"),

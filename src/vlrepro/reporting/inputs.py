@@ -36,7 +36,7 @@ class TrainedRun:
 class CaptionFile:
     """A caption source; `rows` has at least the columns key, caption, kind, clean, group, concept, label.
 
-    `summary` is what its maker counted; only generated and refined sources have one.
+    `summary` is what its maker counted; only generated, refined and filtered sources have one.
     """
 
     id: str

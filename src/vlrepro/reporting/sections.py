@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vlrepro.reporting.filtering import filter_section
 from vlrepro.reporting.gallery import caption_examples, pair_gallery, refinement_gallery
 from vlrepro.reporting.inputs import name_of, recipe_titles
 from vlrepro.reporting.markup import Html, bullets, element, folded, grid, inline_image, join
@@ -44,7 +45,7 @@ def training(report: Report) -> Html:
 
 
 def captions(report: Report) -> Html:
-    """Scores and kinds of captions, captions before and after refinement, and examples of each source, folded."""
+    """Scores and kinds of captions, what refinement and filters did to them, and examples of each source, folded."""
     blocks = [figure(report, "scores"), figure(report, "captions")]
     for source in report.captions.values():
         if source.recipe["method"] == "refined":
@@ -53,6 +54,10 @@ def captions(report: Report) -> Html:
                 element("h3", "Before and after refinement: ", element("code", source.id)),
                 refinement_gallery(rows, show),
             ]
+        if source.recipe["method"] == "filtered":
+            original, show = report.captions[source.recipe["sources"]["original"]], report.shows[source.recipe["pack"]]
+            title = element("h3", "What the filter dropped: ", element("code", source.id))
+            blocks += [title, filter_section(source, original, show)]
     for source in report.captions.values():
         title = join(["Kinds of captions: ", element("code", source.id)])
         blocks.append(folded(title, caption_examples(source, report.shows[source.recipe["pack"]])))
@@ -85,8 +90,9 @@ def stand_ins(report: Report) -> Html:
             "not with those of the paper."
         )
         blocks.insert(0, element("p", words))
-    if any(source.summary is not None for source in report.captions.values()):
-        blocks.append(summary_grid(report.captions))
+    counted = {key: source for key, source in report.captions.items() if source.recipe["method"] != "filtered"}
+    if any(source.summary is not None for source in counted.values()):
+        blocks.append(summary_grid(counted))
     for source in report.captions.values():
         if source.recipe["method"] == "refined":
             title = element("h3", "Which captions refinement kept: ", element("code", source.id))

@@ -129,7 +129,7 @@ def _check_steps(job: Job, usable: int, files: Files) -> None:
     if recipe["steps"] > allowed:
         raise UserError(
             f"{job.name}: {recipe['steps']} steps of {recipe['batch_size']} pictures are asked for but "
-            f"{usable} usable pairs in {files.pairs or files.pack} allow {allowed} "
+            f"{usable} usable pairs in {files.pairs or files.captions or files.pack} allow {allowed} "
             f"(training.max_epochs = {recipe['max_epochs']}): "
             "lower steps or batch_size, raise max_epochs, or bring more data"
         )
