@@ -30,7 +30,7 @@ def original_captions(rows: Sequence[Row], recipe: Mapping[str, Any]) -> list[Ca
 
 
 def captioned(rows: Sequence[Row], recipe: Mapping[str, Any]) -> list[tuple[Row, Caption]]:
-    """Each (picture, caption) by the recipe's method: one a picture, `every` one, or several `draws` of the noise model.
+    """Each (picture, caption) by the recipe's method: one a picture, every one, or several draws of the noise model.
 
     Draws have consecutive seeds, the recipe's first.
     """
