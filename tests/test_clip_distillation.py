@@ -169,6 +169,14 @@ def test_settings_that_cannot_be_are_refused(options, words):
         build_framework("clip_distillation", Plain(), OPTIONS | SIZES | options)
 
 
+def test_a_framework_that_distils_nothing_takes_no_concepts(shape_pack, recipe, tmp_path):
+    chosen, files = caption_recipe(recipe), caption_files(tmp_path, shape_pack)
+    for name, path in (("plain", None), ("given", concept_file(tmp_path / "concepts.parquet"))):
+        train(chosen, files._replace(concepts=path), tmp_path / "state", tmp_path / name, 60)
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("plain", "given")]
+    assert models[0] == models[1]
+
+
 def test_sizes_and_concepts_are_needed():
     with pytest.raises(UserError, match="'clip_distillation' needs the option 'objects'"):
         build_framework("clip_distillation", Plain(), OPTIONS)

@@ -198,7 +198,6 @@ def test_a_table_that_asks_for_an_unknown_recipe(values, study):
     ],
 )
 def test_a_recipe_that_does_not_fit_its_framework(values, study, recipe, change, words):
-    values["concepts"] = {"seen": {"captions": "original", "encoder": "visual", "objects": 50, "attributes": 20}}
     values["recipes"][recipe] |= change
     with pytest.raises(UserError, match=words):
         planned(values, study)

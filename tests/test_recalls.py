@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from vlrepro.evaluation.galleries import DIRECTIONS, Gallery, gallery_ranks, part_of
 
 from vlrepro.data.pack import Pack, Picture, write_pack
 from vlrepro.errors import UserError
 from vlrepro.evaluation.captioned import read_captioned
+from vlrepro.evaluation.galleries import DIRECTIONS, Gallery, gallery_ranks, part_of
 from vlrepro.evaluation.recalls import chance, nearest, recalled
 from vlrepro.pairs.embeddings import write_embeddings
 
@@ -134,7 +134,7 @@ def test_a_part_a_batch_and_the_first_pictures_are_consecutive(files):
     assert found.ranges({"part": [2, 2]}) == [range(2, 4)]
     assert found.ranges({"batches": 2}) == [range(0, 2), range(2, 4)]
     assert found.ranges({"batches": 3}) == [range(0, 1), range(1, 2), range(2, 3)]  # the fourth picture is in none
-    with pytest.raises(UserError, match="5 parts of 4 pictures: ask for fewer parts"):
+    with pytest.raises(UserError, match="4 pictures do not fill 5 batch"):
         found.ranges({"batches": 5})
 
 

@@ -45,7 +45,6 @@ wildcard_constraints:
     scores=r"[a-z0-9_]+-[0-9a-f]{8}",
     embeddings=r"[a-z0-9_]+-[0-9a-f]{8}",
     pairs=r"[a-z0-9_]+-[0-9a-f]{8}",
-    parses=r"[a-z0-9_]+-[0-9a-f]{8}",
     concepts=r"[a-z0-9_]+-[0-9a-f]{8}",
     prompts=r"[a-z0-9_]+-[0-9a-f]{8}",
     ranking=r"[a-z0-9_]+-[0-9a-f]{8}",

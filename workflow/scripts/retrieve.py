@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vlrepro.dual_encoders import filled, load_dual_encoder
-from vlrepro.evaluation.galleries import DIRECTIONS, Direction, Gallery, gallery_ranks, part_of, recall_curve
-from vlrepro.evaluation.retrieval import Ranks, expected_rank
+from torch import Tensor
 
 from vlrepro.data.pack import Pack
+from vlrepro.dual_encoders import DualEncoder, filled, load_dual_encoder
 from vlrepro.errors import run_command
 from vlrepro.evaluation.captioned import Captioned, read_captioned
+from vlrepro.evaluation.galleries import DIRECTIONS, Direction, Gallery, batch_ranks, recall_curve
 from vlrepro.evaluation.many_runs import parser_of_runs, score_runs
 from vlrepro.evaluation.recalls import nearest, recalled
 from vlrepro.evaluation.results import about, metrics, without_scores
+from vlrepro.evaluation.retrieval import Ranks, expected_rank
 from vlrepro.files import read_json
 from vlrepro.randomness import fix_kernels
 from vlrepro.training.outcome import failure_of
@@ -59,13 +60,11 @@ def searched(
     start = time.monotonic()
     encoded = {}
     for key, source in sources.items():
-        texts = encoder.texts(filled(encoder.prompt, source.captions), source.rows)
-        encoded[key] = Gallery(encoder.pictures(source.pack, source.positions.tolist()), texts, source.picture_of)
+        pictures = encoder.pictures(source.pack, source.positions.tolist())
+        encoded[key] = Gallery(pictures, texts_of(encoder, source), source.picture_of)
     seconds = round(time.monotonic() - start, 2)
     ranks = {
-        (name, direction): [
-            gallery_ranks(part_of(encoded[gallery_of(entry)], pictures), direction) for pictures in ranges[name]
-        ]
+        (name, direction): batch_ranks(encoded[gallery_of(entry)], ranges[name], direction)
         for name, (entry, _) in sets.items()
         for direction in DIRECTIONS
     }
@@ -83,6 +82,15 @@ def searched(
         if not {"first", "part", "batches"} & entry.keys()
     }
     return metrics(run, recipe, evaluation, encoder.size, feature_seconds=seconds, protocols=scored, searches=whole)
+
+
+def texts_of(encoder: DualEncoder, source: Captioned) -> Tensor:
+    """The captions of a gallery (m, d): each sentence is encoded once, so that equal ones are exactly as near."""
+    first = {text: number for number, text in reversed(list(enumerate(source.captions)))}
+    distinct = list(first)
+    rows = encoder.texts(filled(encoder.prompt, distinct), source.rows[list(first.values())])
+    place = {text: number for number, text in enumerate(distinct)}
+    return rows[[place[text] for text in source.captions]]
 
 
 def details(source: Captioned, gallery: Gallery, ranks: Mapping[Direction, Ranks]) -> dict[str, Any]:

@@ -102,6 +102,14 @@ class Config(Strict):
                 raise ValueError(f"{place} names {name!r}, which is not under {table}")
         return self
 
+    @model_validator(mode="after")
+    def _one_caption_a_picture(self) -> Config:
+        for place, name, table in self._names():
+            several = table == "captions" and name is not None and self.captions[name].several
+            if several and place.split(".")[0] in ("captions", "pairs", "recipes"):
+                raise ValueError(f"{place} names {name!r}, but needs one caption a picture, not several")
+        return self
+
     def _names(self) -> Iterator[tuple[str, str | None, str]]:
         """Every (place, name, table that must hold the name)."""
         yield "training.pack", self.training.pack, "packs"

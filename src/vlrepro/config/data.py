@@ -128,14 +128,16 @@ class SpotterConfig(Strict):
 class CaptionConfig(Strict):
     """A caption source of a pack.
 
-    `clean`: the pack's own captions; `noise`: those after the documented noise model; `generated`: by `captioner`;
-    `refined`: of the sources `original` and `generated`, for each picture the caption that `scorer` prefers;
-    `filtered`: those of the source `original` that the rules `cat` keep.
+    `clean`: the pack's own captions; `every`: also the further ones of pictures that have several, for retrieval;
+    `noise`: the pack's own after the documented noise model, `draws` of them for each picture (several are for
+    retrieval); `generated`: by `captioner`; `refined`: of the sources `original` and `generated`, for each picture the
+    caption that `scorer` prefers; `filtered`: those of the source `original` that the rules `cat` keep.
     """
 
-    method: Literal["clean", "noise", "generated", "refined", "filtered"]
+    method: Literal["clean", "every", "noise", "generated", "refined", "filtered"]
     pack: Slug
     seed: int = 0
+    draws: Positive = 1
     rates: NoiseRates | None = None
     group_spread: Share = 0.0
     captioner: Slug | None = None
@@ -144,10 +146,16 @@ class CaptionConfig(Strict):
     scorer: Slug | None = None
     cat: CatConfig | None = None
 
+    @property
+    def several(self) -> bool:
+        """Whether a picture may have more than one caption."""
+        return self.method == "every" or self.draws > 1
+
     @model_validator(mode="after")
     def _fits_the_method(self) -> CaptionConfig:
         needs = {
             "clean": (),
+            "every": (),
             "noise": ("rates",),
             "generated": ("captioner",),
             "refined": ("original", "generated", "scorer"),
@@ -156,6 +164,8 @@ class CaptionConfig(Strict):
         for key in ("rates", "captioner", "original", "generated", "scorer", "cat"):
             if (getattr(self, key) is not None) != (key in needs[self.method]):
                 raise ValueError(f"method {self.method} needs {', '.join(needs[self.method]) or 'no more'}: see {key}")
+        if self.draws > 1 and self.method != "noise":
+            raise ValueError("draws is for method noise")
         return self
 
 

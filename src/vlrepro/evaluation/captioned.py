@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
+from vlrepro.evaluation.galleries import in_batches
 from vlrepro.pairs.embeddings import read_embeddings
 
 
@@ -43,16 +44,11 @@ class Captioned:
         Conceptual Captions Dataset", section 4). Parts have as many pictures each, and what is over is in none. Raises
         `UserError` where parts would be empty.
         """
-        numbers, of = range(1), 1
-        if "part" in entry:
-            numbers, of = range(entry["part"][0] - 1, entry["part"][0]), entry["part"][1]
-        elif "batches" in entry:
-            numbers, of = range(entry["batches"]), entry["batches"]
         count = min(len(self), entry.get("first", len(self)))
-        size = count // of
-        if not size:
-            raise UserError(f"{self.pack.folder}: {of} parts of {count} pictures: ask for fewer parts")
-        return [range(number * size, (number + 1) * size) for number in numbers]
+        if "part" in entry:
+            number, of = entry["part"]
+            return in_batches(count, number=of)[number - 1 : number]
+        return in_batches(count, number=entry.get("batches", 1))
 
     def captions_of(self, pictures: range) -> Tensor:
         """How many captions each of some consecutive pictures has, (len(pictures),) int64."""

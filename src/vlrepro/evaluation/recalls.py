@@ -57,4 +57,4 @@ def chance(captions: Tensor, direction: Direction, top: int) -> float:
 def nearest(queries: Tensor, items: Tensor, count: int) -> Tensor:
     """The `count` nearest items (m, d) of each query (q, d), nearest first, of equal ones the earlier: (q, count)."""
     blocks = (block @ items.T for block in queries.split(1024))
-    return torch.cat([block.sort(1, descending=True, stable=True).indices[:, :count] for block in blocks])
+    return torch.cat([block.sort(dim=1, descending=True, stable=True).indices[:, :count] for block in blocks])

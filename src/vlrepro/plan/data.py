@@ -84,8 +84,11 @@ class DataPlanner:
         return register(self.plan.captions, name, recipe | self._method(name, entry))
 
     def _method(self, name: str, entry: CaptionConfig) -> Recipe:
+        if entry.method == "every":
+            return {"every_revision": revision_of("captions.every")}
         if entry.method == "noise":
             chosen = entry.model_dump(include={"seed", "rates", "group_spread"})
+            chosen |= {"draws": entry.draws} if entry.draws > 1 else {}
             return chosen | {"noise_revision": revision_of("captions.noise")}
         if entry.method == "generated":
             captioner = self.config.captioners[entry.captioner]

@@ -109,7 +109,6 @@ class Plan:
     scores: dict[str, Recipe] = field(default_factory=dict)
     embeddings: dict[str, Recipe] = field(default_factory=dict)
     pairs: dict[str, Recipe] = field(default_factory=dict)
-    parses: dict[str, Recipe] = field(default_factory=dict)
     concepts: dict[str, Recipe] = field(default_factory=dict)
     prompts: dict[str, Recipe] = field(default_factory=dict)
     rankings: dict[str, Recipe] = field(default_factory=dict)

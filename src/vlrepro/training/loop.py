@@ -102,7 +102,8 @@ def read_views(jobs: Sequence[Job], files: Files) -> Views:
     texts = read_texts(files.texts, files.captions, pictures) if files.texts else None
     classes = _classes(recipe)
     labels = None if classes is None else read_labels(pictures, classes)
-    concepts = read_targets(files.concepts, pictures, recipe["options"]) if files.concepts else None
+    distils = files.concepts and getattr(framework_module(recipe["framework"]), "CONCEPTS", False)
+    concepts = read_targets(files.concepts, pictures, recipe["options"]) if distils else None
     augments = [_augment(options, sizes) for options in recipe["augmentations"]]
     views = Views(pictures, rows, augments, recipe["batch_size"], recipe["seed"], texts, labels, concepts)
     for job in jobs:
