@@ -105,6 +105,7 @@ class Plan:
     packs: dict[str, Recipe] = field(default_factory=dict)
     checkpoints: dict[str, Recipe] = field(default_factory=dict)
     captions: dict[str, Recipe] = field(default_factory=dict)
+    parses: dict[str, Recipe] = field(default_factory=dict)
     spotted: dict[str, Recipe] = field(default_factory=dict)
     scores: dict[str, Recipe] = field(default_factory=dict)
     embeddings: dict[str, Recipe] = field(default_factory=dict)
