@@ -131,7 +131,7 @@ def filtered_files(folder, pack, kept):
     source = pq.read_table(files.captions)
     rows = read_embeddings(files.texts, source.num_rows, files.captions)
     write_filtered(folder / "cat.parquet", source, kept, {})
-    write_embeddings(folder / "cat.safetensors", rows[kept].numpy(), {})
+    write_embeddings(folder / "cat.safetensors", rows[kept], {})
     return files._replace(captions=folder / "cat.parquet", texts=folder / "cat.safetensors")
 
 
