@@ -9,9 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import shape_pictures
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from torchvision import transforms
 
-from vlrepro.data.decoding import decode
+from vlrepro.data.decoding import decode, decode_exactly
 from vlrepro.data.fetch import fetch_pack
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, Picture, read_index, write_pack
@@ -142,6 +145,23 @@ def test_decode_composites_over_white_and_squares():
     assert decode(encoded(wide), 10).shape == (10, 10, 3)
     assert np.all(decode(encoded(wide), 10) == (0, 0, 255))
     assert decode(encoded(Image.new("L", (5, 9), 7)), 6).tolist() == [[[7, 7, 7]] * 6] * 6
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 24), st.sampled_from(["PNG", "JPEG"]))
+def test_decode_exactly_is_torchvisions_resize_and_centre_crop(width, height, canvas, kind):
+    rows = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+    data = encoded(Image.fromarray(rows), kind)
+    steps = (transforms.Resize(canvas, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(canvas))
+    expected = transforms.Compose(steps)(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.array_equal(decode_exactly(data, canvas), np.asarray(expected))
+
+
+def test_decode_exactly_lays_transparency_over_white_and_refuses_what_memory_cannot_hold():
+    assert np.all(decode_exactly(encoded(Image.new("RGBA", (9, 4), (0, 0, 0, 0))), 8) == 255)
+    with pytest.raises(ValueError, match="1 x 5000 pixels: too narrow"):
+        decode_exactly(encoded(Image.new("RGB", (1, 5000))), 224)
+    with pytest.raises(ValueError, match="does not decode"):
+        decode_exactly(b"no picture", 8)
 
 
 def test_decode_refuses_a_decompression_bomb_by_its_header():

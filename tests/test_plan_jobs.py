@@ -54,7 +54,7 @@ def test_runs_of_a_job_see_the_same_batches(plan, size):
 
 def test_one_run_a_job_is_no_job_of_several(plan):
     assert training_jobs(plan, 1, nothing) == {}
-    assert evaluation_jobs(plan, 1, True, nothing) == {}
+    assert evaluation_jobs(plan, 1, "zero_shot", nothing) == {}
 
 
 def test_a_table_as_a_target_trains_nothing_else(plan):
@@ -68,16 +68,16 @@ def test_what_is_made_is_in_no_job(plan):
     first = next(iter(jobs.values()))
     left = training_jobs(plan, 6, lambda run: run in first)
     assert not set(first).intersection(run for runs in left.values() for run in runs)
-    scored = evaluation_jobs(plan, 6, True, nothing)
+    scored = evaluation_jobs(plan, 6, "zero_shot", nothing)
     evaluation, runs = next(iter(scored.values()))
-    left = evaluation_jobs(plan, 6, True, lambda pair: pair == (runs[0], evaluation))
+    left = evaluation_jobs(plan, 6, "zero_shot", lambda pair: pair == (runs[0], evaluation))
     assert runs[0] not in [run for other, chunk in left.values() if other == evaluation for run in chunk]
 
 
 def test_evaluation_jobs_are_of_one_seed_and_one_kind(plan):
-    for zero_shot in (True, False):
-        for evaluation, runs in evaluation_jobs(plan, 8, zero_shot, nothing).values():
-            assert plan.evaluations[evaluation].zero_shot == zero_shot
+    for script in ("evaluate", "zero_shot", "retrieve"):
+        for evaluation, runs in evaluation_jobs(plan, 8, script, nothing).values():
+            assert plan.evaluations[evaluation].script == script
             assert len({plan.runs[run].seed for run in runs}) == 1
 
 
@@ -97,7 +97,7 @@ def test_needed_is_what_something_is_made_of(plan):
 
 
 def test_prompts_are_shared_and_known_by_what_they_are_made_of(plan):
-    zero_shot = [entry for entry in plan.evaluations.values() if entry.zero_shot]
+    zero_shot = [entry for entry in plan.evaluations.values() if entry.script == "zero_shot"]
     assert len(zero_shot) == 1
     assert set(zero_shot[0].prompts) == set(plan.prompts)
     before = set(planned().prompts)

@@ -37,7 +37,7 @@ rule make_captions:
     log:
         "logs/make_captions/{captions}.log",
     wildcard_constraints:
-        captions=captions_by("clean", "noise"),
+        captions=captions_by("clean", "noise", "every"),
     conda:
         "../../envs/train.yaml"
     resources:

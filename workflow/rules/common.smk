@@ -36,12 +36,11 @@ TABLE_FILES = [
 
 
 wildcard_constraints:
-    kind="packs|checkpoints|captions|parses|spotted|scores|embeddings|pairs|concepts|prompts|rankings|runs|evaluations",
+    kind="packs|checkpoints|captions|scores|embeddings|pairs|parses|spotted|concepts|prompts|rankings|runs|evaluations",
     name=r"[a-z0-9_.-]+",
     pack=r"[a-z0-9_]+-[0-9a-f]{8}",
     checkpoint=r"[a-z0-9_]+-[0-9a-f]{8}",
     captions=r"[a-z0-9_]+-[0-9a-f]{8}",
-    parses=r"[a-z0-9_]+-[0-9a-f]{8}",
     spotted=r"[a-z0-9_]+-[0-9a-f]{8}",
     scores=r"[a-z0-9_]+-[0-9a-f]{8}",
     embeddings=r"[a-z0-9_]+-[0-9a-f]{8}",
@@ -131,10 +130,12 @@ def set_indexes(evaluation):
 
 
 def naming_files(evaluation):
-    """The embedded prompts and the rankings that a zero-shot evaluation needs."""
+    """What an evaluation reads beside pictures: embedded prompts, rankings, captions and their embeddings."""
     planned = PLAN.evaluations[evaluation]
     prompts = [f"results/prompts/{name}.safetensors" for name in planned.prompts]
-    return prompts + [f"results/rankings/{name}.parquet" for name in planned.rankings]
+    rankings = [f"results/rankings/{name}.parquet" for name in planned.rankings]
+    captions = [f"results/captions/{name}.parquet" for name, _ in planned.captions]
+    return prompts + rankings + captions + [f"results/embeddings/{name}.safetensors" for _, name in planned.captions]
 
 
 def run_files(runs):
@@ -159,8 +160,8 @@ def scored(pair):
 
 TRAINING_JOBS = training_jobs(PLAN, RESOURCES.runs_per_training, trained)
 EVALUATION_JOBS = {
-    script: evaluation_jobs(PLAN, RESOURCES.runs_per_evaluation, script == "zero_shot", scored)
-    for script in ("evaluate", "zero_shot")
+    script: evaluation_jobs(PLAN, RESOURCES.runs_per_evaluation, script, scored)
+    for script in ("evaluate", "zero_shot", "retrieve")
 }
 
 
@@ -171,18 +172,28 @@ def any_of(names):
 
 def trained_alone():
     """A pattern of the runs that have a training of their own."""
-    return any_of(alone((run for run in PLAN.runs if not trained(run)), TRAINING_JOBS.values()))
+    wanted = (run for run, planned in PLAN.runs.items() if not planned.imported and not trained(run))
+    return any_of(alone(wanted, TRAINING_JOBS.values()))
+
+
+def given_model(wildcards):
+    """The folder of the stand-in that a run's weights are imported from; nothing for any other model."""
+    return checkpoint_of(PLAN.runs[wildcards.run].recipe["dual_encoder"])
+
+
+def given_from(wildcards, input):
+    """Where the weights of a run that is not trained lie: a folder, a file or a name of the hub."""
+    entry = CONFIG.dual_encoders[CONFIG.recipes[PLAN.runs[wildcards.run].recipe_name].dual_encoder]
+    return input.model or entry.path or entry.model or CONFIG.scorers[entry.scorer].model
 
 
 def scored_alone(script):
-    """A pattern of <run>/<evaluation> that have a job of their own, of evaluations by names or of features."""
+    """A pattern of <run>/<evaluation> that have a job of their own, of evaluations that `script` scores."""
     pairs = dict.fromkeys(pair for table in PLAN.tables for pair in PLAN.metrics(table))
     wanted = [
         f"{run}/{evaluation}"
         for run, evaluation in pairs
-        if not PLAN.evaluations[evaluation].saliency
-        and PLAN.evaluations[evaluation].zero_shot == (script == "zero_shot")
-        and not scored((run, evaluation))
+        if PLAN.evaluations[evaluation].script == script and not scored((run, evaluation))
     ]
     shared = ([f"{run}/{evaluation}" for run in runs] for evaluation, runs in EVALUATION_JOBS[script].values())
     return any_of(alone(wanted, shared))
@@ -195,7 +206,7 @@ def scored_inputs(wildcards):
 
 
 def evaluation_inputs(evaluation, runs):
-    """What scoring runs under an evaluation needs: recipes, models, the sets, and what zero-shot names classes by."""
+    """What scoring runs under an evaluation needs: recipes, models, the sets, and what they are named or captioned by."""
     return run_files(runs) | {
         "evaluation": ancient(f"results/recipes/evaluations/{evaluation}.json"),
         "indexes": ancient(set_indexes(evaluation)),
@@ -256,9 +267,29 @@ def counted_captions():
 
 
 def galleries():
-    """The galleries of saliency maps, in the tables' order."""
-    shown = [table for table in PLAN.tables.values() if table.gallery]
-    return [f"results/{SCALE}/saliency/{table.study}/{table.name}.html" for table in shown]
+    """The galleries of saliency maps and of queries, in the tables' order."""
+    shown = {"saliency": "gallery", "retrieval": "searches"}
+    return [
+        f"results/{SCALE}/{folder}/{table.study}/{table.name}.html"
+        for table in PLAN.tables.values()
+        for folder, what in shown.items()
+        if getattr(table, what)
+    ]
+
+
+def searches_of(table):
+    """What the queries of a planned table are drawn from: metrics of its runs, packs of the sets that are shown."""
+    shown = [key for key in table.evaluations if set(table.searches) & set(PLAN.evaluations[key].recipe["sets"])]
+    sets = {name: entry for key in shown for name, entry in PLAN.evaluations[key].recipe["sets"].items()}
+    return {
+        "metrics": [metrics_file(run, key) for run in table.runs for key in shown],
+        "packs": [sets[name]["pack"] for name in table.searches],
+    }
+
+
+def search_figures(table):
+    """The figures of a planned table's searches."""
+    return [f"results/{SCALE}/figures/recall_{table.study}_{table.name}_{name}.svg" for name in table.searches]
 
 
 def gallery_of(wildcards):
@@ -293,6 +324,7 @@ def evidence_files(study):
     tables = [f"results/{SCALE}/tables/{study}/{table.name}" for table in tables_of(study)]
     drawn = [f"differences_{study}_{table.name}" for table in tables_of(study) if not table.saliency]
     drawn += ["purity"] * any(PLAN.runs[run].pairs for run in runs_of(study))
+    drawn += [f"recall_{study}_{table.name}_{name}" for table in tables_of(study) for name in table.searches]
     drawn += [name for name in (f"rates_{study}_table2", f"realised_{study}") if name in report_figures()]
     return [
         *(f"{table}.{format}" for table in tables for format in ("md", "csv")),

@@ -2,31 +2,6 @@
 # again for another suite than to keep. Small runs may share a job (`resources.runs_per_evaluation`), and its pictures.
 
 
-rule evaluate_run:
-    input:
-        unpack(scored_inputs),
-    output:
-        "results/metrics/{scored}.json",
-    log:
-        "logs/evaluate_run/{scored}.log",
-    benchmark:
-        "results/benchmarks/evaluate_run/{scored}.tsv"
-    wildcard_constraints:
-        scored=scored_alone("evaluate"),
-    conda:
-        "../../envs/train.yaml"
-    threads: CONFIG.evaluation.threads
-    resources:
-        mem_mb=RESOURCES.evaluate_memory_mb,
-        runtime=RESOURCES.evaluate_minutes,
-        gpu=RESOURCES.train_gpus,
-    params:
-        run=lambda wildcards: wildcards.scored.split("/")[0],
-    shell:
-        "python workflow/scripts/evaluate.py --runs {params.run} --recipes {input.recipes} --models {input.models}"
-        " --evaluation {input.evaluation} --outputs {output} 2>&1 | tee {log}"
-
-
 # Classes by their names: prompts are embedded once for all runs that read captions by the same encoder.
 rule embed_prompts:
     input:
@@ -78,29 +53,35 @@ rule rank_pictures:
         " --model {params.model:q} --output {output} 2>&1 | tee {log}"
 
 
-rule zero_shot:
-    input:
-        unpack(scored_inputs),
-    output:
-        "results/metrics/{scored}.json",
-    log:
-        "logs/zero_shot/{scored}.log",
-    benchmark:
-        "results/benchmarks/evaluate_run/{scored}.tsv"
-    wildcard_constraints:
-        scored=scored_alone("zero_shot"),
-    conda:
-        "../../envs/train.yaml"
-    threads: CONFIG.evaluation.threads
-    resources:
-        mem_mb=RESOURCES.evaluate_memory_mb,
-        runtime=RESOURCES.evaluate_minutes,
-        gpu=RESOURCES.train_gpus,
-    params:
-        run=lambda wildcards: wildcards.scored.split("/")[0],
-    shell:
-        "python workflow/scripts/zero_shot.py --runs {params.run} --recipes {input.recipes} --models {input.models}"
-        " --evaluation {input.evaluation} --outputs {output} 2>&1 | tee {log}"
+# A program each for probes and few-shot on features, for class names, and for retrieval.
+for script, name in {"evaluate": "evaluate_run", "zero_shot": "zero_shot", "retrieve": "retrieve"}.items():
+
+    rule:
+        name:
+            name
+        input:
+            unpack(scored_inputs),
+        output:
+            "results/metrics/{scored}.json",
+        log:
+            f"logs/{name}/{{scored}}.log",
+        benchmark:
+            "results/benchmarks/evaluate_run/{scored}.tsv"
+        wildcard_constraints:
+            scored=scored_alone(script),
+        conda:
+            "../../envs/train.yaml"
+        threads: CONFIG.evaluation.threads
+        resources:
+            mem_mb=RESOURCES.evaluate_memory_mb,
+            runtime=RESOURCES.evaluate_minutes,
+            gpu=RESOURCES.train_gpus,
+        params:
+            script=script,
+            run=lambda wildcards: wildcards.scored.split("/")[0],
+        shell:
+            "python workflow/scripts/{params.script}.py --runs {params.run} --recipes {input.recipes}"
+            " --models {input.models} --evaluation {input.evaluation} --outputs {output} 2>&1 | tee {log}"
 
 
 for script, jobs in EVALUATION_JOBS.items():

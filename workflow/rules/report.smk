@@ -57,6 +57,37 @@ rule draw_figures:
         " --indexes {input.indexes} --texts {output.texts} > {log} 2>&1"
 
 
+# Queries of retrieval, with recall against the size of the gallery: one job a table that shows some.
+for planned in PLAN.tables.values():
+    if planned.searches:
+
+        rule:
+            name:
+                f"draw_retrieval_{planned.study}_{planned.name}"
+            input:
+                study=f"config/papers/{planned.study}.yaml",
+                config=f"results/{SCALE}/config.json",
+                metrics=ancient(searches_of(planned)["metrics"]),
+                indexes=ancient([index_of(pack) for pack in searches_of(planned)["packs"]]),
+            output:
+                figures=search_figures(planned),
+                page=f"results/{SCALE}/retrieval/{planned.study}/{planned.name}.html",
+            log:
+                f"logs/draw_retrieval/{SCALE}_{planned.study}_{planned.name}.log",
+            conda:
+                "../../envs/report.yaml"
+            resources:
+                mem_mb=2000,
+                runtime=30,
+            params:
+                table=planned.name,
+                packs=searches_of(planned)["packs"],
+            shell:
+                "python workflow/scripts/draw_retrieval.py --study {input.study} --table {params.table}"
+                " --metrics {input.metrics} --sets {input.config} --packs {params.packs} --figures {output.figures}"
+                " --output {output.page} > {log} 2>&1"
+
+
 rule build_report:
     input:
         config=f"results/{SCALE}/config.json",

@@ -61,3 +61,32 @@ for job, runs in TRAINING_JOBS.items():
             "python workflow/scripts/train.py --recipe {input.recipes} {params.files} --state {params.states}"
             " --benchmark {params.benchmarks} --checkpoint-seconds {params.seconds} --model {output.models}"
             " 2>&1 | tee {log}"
+
+
+# Weights that are given, in the place of a training: converted once to float32 in transformers' layout.
+rule import_model:
+    input:
+        recipe=ancient("results/recipes/runs/{run}.json"),
+        model=ancient(given_model),
+    output:
+        model="results/runs/{run}/model.safetensors",
+        history="results/runs/{run}/history.jsonl",
+    log:
+        "logs/import_model/{run}.log",
+    wildcard_constraints:
+        run=any_of(run for run, planned in PLAN.runs.items() if planned.imported and not trained(run)),
+    conda:
+        "../../envs/train.yaml"
+    resources:
+        mem_mb=RESOURCES.train_memory_mb,
+        runtime=RESOURCES.train_minutes,
+    params:
+        location=given_from,
+        accepted=lambda wildcards, input: (
+            "--accept-licence"
+            if CONFIG.dual_encoders[CONFIG.recipes[PLAN.runs[wildcards.run].recipe_name].dual_encoder].accept_licence
+            else ""
+        ),
+    shell:
+        "python workflow/scripts/import_model.py --recipe {input.recipe} --checkpoint {params.location:q}"
+        " {params.accepted} --model {output.model} 2>&1 | tee {log} && : > {output.history}"

@@ -4,7 +4,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from vlrepro.captions.sources import original_captions, split_usable, write_captions
+from vlrepro.captions.sources import captioned, split_usable, write_captions
 from vlrepro.data.pack import read_index
 from vlrepro.errors import run_command
 from vlrepro.files import read_json
@@ -18,8 +18,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, required=True, help="share of captions that may be unusable")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
-    recipe, rows = read_json(arguments.recipe), read_index(arguments.index)
-    captions = original_captions(rows, recipe)
+    recipe = read_json(arguments.recipe)
+    rows, captions = zip(*captioned(read_index(arguments.index), recipe), strict=True)
     usable, rejected = split_usable(rows, captions, arguments.limit, Path(arguments.index).parent)
     for key, reason in rejected:
         print(f"left out: {key}: {reason}")

@@ -72,8 +72,12 @@ def filter_captions(
     to `EXAMPLES` of the dropped (key, caption, why; by keyed hash, so the order of the file does not matter);
     `dropped_by`, how many captions break exactly which rules.
 
-    Raises `UserError` that names `place` where a caption was not parsed, a picture not read, or nothing survives.
+    Raises `UserError` that names `place` where a picture has several captions, a caption was not parsed, a picture not
+    read, or nothing survives.
     """
+    if len(set(keys)) < len(keys):
+        name = Counter(keys).most_common(1)[0][0]
+        raise UserError(f"{place}: {name} has several captions: filter a source that has one a picture")
     broken = [
         _broken(rules, text, _of(sources.parses, name, "parses", place), _of(sources.spotted, name, "texts", place))
         for name, text in zip(keys, captions, strict=True)

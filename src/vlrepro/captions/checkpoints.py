@@ -31,9 +31,14 @@ class Checkpoint(NamedTuple):
 
 
 def load_checkpoint(
-    role: str, location: str | Path, kinds: Collection[str], loader: Any, revision: str | None = None
+    role: str,
+    location: str | Path,
+    kinds: Collection[str],
+    loader: Any,
+    revision: str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Checkpoint:
-    """Load a checkpoint with `loader` (a transformers Auto class): bfloat16 on a GPU, float32 on the CPU.
+    """Load a checkpoint with `loader` (a transformers Auto class).
 
     Args:
         role: what the checkpoint is for, in messages: "captioner" or "scorer".
@@ -41,6 +46,7 @@ def load_checkpoint(
         kinds: the `model_type`s that can play the role.
         loader: the Auto class that has the role's head.
         revision: a commit of the hub.
+        dtype: of the weights and of what is computed; by default bfloat16 on a GPU, float32 on the CPU.
 
     Raises:
         UserError: the folder is missing, the model is of another kind, the download is incomplete or broken, or a
@@ -52,7 +58,7 @@ def load_checkpoint(
     if config.model_type not in kinds:
         raise UserError(f"{where}: a {config.model_type} model cannot be a {role}: name a model of the right kind")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
     try:
         model, report = loader.from_pretrained(
             location, use_safetensors=True, dtype=dtype, output_loading_info=True, **pinned

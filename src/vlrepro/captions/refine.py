@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlrepro.captions.noise import Caption
+from vlrepro.captions.score_files import check_one_a_picture
 from vlrepro.captions.sources import caption_columns
 from vlrepro.data.pack import Row
 from vlrepro.errors import UserError
@@ -143,11 +144,12 @@ def _text(captions: Mapping[str, Caption], name: str) -> str:
 
 
 def read_captions(path: str | Path) -> dict[str, Caption]:
-    """Key -> caption with its kind, of a caption file. Raises `UserError` where it is unreadable."""
+    """Key -> caption with its kind, of a caption file. `UserError`: it is unreadable, or has several a picture."""
     try:
         columns = pq.read_table(path, columns=["key", "caption", "kind"]).to_pydict()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: not a readable caption file ({error}): make it again") from error
+    check_one_a_picture(columns["key"], path)
     return {key: Caption(text, kind) for key, text, kind in zip(*columns.values(), strict=True)}
 
 

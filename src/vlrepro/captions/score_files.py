@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,22 @@ UNSCORED = float("nan")
 
 
 def read_texts(path: str | Path) -> dict[str, str]:
-    """Key -> caption of a caption file. Raises `UserError` where it is unreadable."""
+    """Key -> caption of a caption file. Raises `UserError` where it is unreadable, or has several a picture."""
     columns = _read(path, ["key", "caption"])
+    check_one_a_picture(columns["key"], path)
     return dict(zip(columns["key"], columns["caption"], strict=True))
+
+
+def check_one_a_picture(keys: Sequence[str], path: str | Path) -> None:
+    """Raise `UserError` where a key repeats: the caption file at `path` has several captions of a picture."""
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise UserError(
+                f"{path}: several captions of picture {key}, where one a picture is needed: choose a caption source of "
+                "another method than every"
+            )
+        seen.add(key)
 
 
 def read_scores(path: str | Path) -> dict[str, float]:

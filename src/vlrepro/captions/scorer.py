@@ -62,6 +62,14 @@ def embed_texts(scorer: Checkpoint, texts: Sequence[str]) -> torch.Tensor:
     return getattr(features, "pooler_output", features).float().cpu()  # transformers 5 wraps what 4 returned
 
 
+@torch.inference_mode()
+def embed_pictures(scorer: Checkpoint, pictures: torch.Tensor) -> torch.Tensor:
+    """Embeddings (n, d) float32 of pictures (n, 3, S, S) uint8 in the space shared with texts, of any length."""
+    pixels = scorer.processor(images=list(pictures), return_tensors="pt")["pixel_values"]
+    features = scorer.model.get_image_features(pixel_values=pixels.to(scorer.device, scorer.model.dtype))
+    return getattr(features, "pooler_output", features).float().cpu()  # transformers 5 wraps what 4 returned
+
+
 def _longest(config: PreTrainedConfig) -> int:
     return int(config.text_config.max_position_embeddings)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vlrepro.captions.every import every_caption
 from vlrepro.captions.noise import Caption, noisy_captions
 from vlrepro.data.pack import Row
 from vlrepro.errors import UserError
@@ -26,6 +27,18 @@ def original_captions(rows: Sequence[Row], recipe: Mapping[str, Any]) -> list[Ca
     if recipe["method"] == "noise":
         return noisy_captions(rows, recipe["rates"], recipe["group_spread"], recipe["seed"])
     return [Caption(row.caption, "clean") for row in rows]
+
+
+def captioned(rows: Sequence[Row], recipe: Mapping[str, Any]) -> list[tuple[Row, Caption]]:
+    """Each (picture, caption) by the recipe's method: one a picture, every one, or several draws of the noise model.
+
+    Draws have consecutive seeds, the recipe's first.
+    """
+    if recipe["method"] == "every":
+        return every_caption(rows)
+    seed = recipe.get("seed", 0)
+    draws = [recipe | {"seed": seed + draw} for draw in range(recipe.get("draws", 1))]
+    return [pair for draw in draws for pair in zip(rows, original_captions(rows, draw), strict=True)]
 
 
 def split_usable(

@@ -19,6 +19,7 @@ from vlrepro.config.data import (
     ParserConfig,
     SpotterConfig,
 )
+from vlrepro.config.dual_encoders import DualEncoderConfig
 from vlrepro.config.evaluation import EvaluationConfig, SetConfig
 from vlrepro.config.training import (
     AugmentationConfig,
@@ -69,8 +70,9 @@ class Config(Strict):
     packs: dict[Slug, PackConfig]
     captioners: dict[Slug, CaptionerConfig]
     scorers: dict[Slug, CheckpointConfig]
-    parsers: dict[Slug, ParserConfig] = Field(default_factory=dict)
-    spotters: dict[Slug, SpotterConfig] = Field(default_factory=dict)
+    parser: ParserConfig = ParserConfig()
+    spotter: SpotterConfig = SpotterConfig()
+    dual_encoders: dict[Slug, DualEncoderConfig] = Field(default_factory=dict)
     captions: dict[Slug, CaptionConfig]
     encoders: dict[Slug, EncoderConfig]
     pairs: dict[Slug, PairConfig]
@@ -100,6 +102,14 @@ class Config(Strict):
                 raise ValueError(f"{place} names {name!r}, which is not under {table}")
         return self
 
+    @model_validator(mode="after")
+    def _one_caption_a_picture(self) -> Config:
+        for place, name, table in self._names():
+            several = table == "captions" and name is not None and self.captions[name].several
+            if several and place.split(".")[0] in ("captions", "pairs", "recipes"):
+                raise ValueError(f"{place} names {name!r}, but needs one caption a picture, not several")
+        return self
+
     def _names(self) -> Iterator[tuple[str, str | None, str]]:
         """Every (place, name, table that must hold the name)."""
         yield "training.pack", self.training.pack, "packs"
@@ -113,13 +123,21 @@ class Config(Strict):
         for key, entry in self.sets.items():
             if entry.hardest:
                 yield f"sets.{key}.hardest.scorer", entry.hardest.scorer, "scorers"
+            for name in entry.captions:
+                yield f"sets.{key}.captions", name, "captions"
         for key, protocol in self.evaluation.saliency.items():
             if protocol:
                 yield f"evaluation.saliency.{key}.set", protocol.set, "sets"
         for key, recipe in self.recipes.items():
             if recipe is None:
                 continue
-            listed = (recipe.augmentation,) if isinstance(recipe.augmentation, str) else recipe.augmentation
+            listed = (
+                ()
+                if recipe.augmentation is None
+                else (recipe.augmentation,)
+                if isinstance(recipe.augmentation, str)
+                else recipe.augmentation
+            )
             for name in listed:
                 yield f"recipes.{key}.augmentation", name, "augmentations"
         for section, fields in _REFERENCES.items():
@@ -143,12 +161,11 @@ _REFERENCES = {
         "original": "captions",
         "generated": "captions",
         "scorer": "scorers",
-        "parser": "parsers",
-        "spotter": "spotters",
     },
+    "dual_encoders": {"scorer": "scorers"},
     "encoders": {"scorer": "scorers"},
     "pairs": {"captions": "captions", "encoder": "encoders"},
-    "concepts": {"captions": "captions", "parser": "parsers", "encoder": "encoders"},
+    "concepts": {"captions": "captions", "encoder": "encoders"},
     "sets": {"pack": "packs", "names": "packs"},
     "recipes": {
         "pairs": "pairs",
@@ -158,6 +175,7 @@ _REFERENCES = {
         "pack": "packs",
         "backbone": "backbones",
         "optimiser": "optimisers",
+        "dual_encoder": "dual_encoders",
     },
 }
 """Section -> field -> the section that must hold the field's value."""

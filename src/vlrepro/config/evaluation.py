@@ -30,6 +30,11 @@ class SetConfig(Strict):
     `names` (where its first picture of a class is captioned so), of which `repeated_names` may be double. `among`:
     a picture is told apart from all of these classes, or from those that the set's pictures show. Pictures are those
     of `splits`, and all of a pack without splits.
+
+    A set with `captions`, one or more caption sources of its pack, is for retrieval: its gallery are the pictures that
+    have one, at most the `first` of them, with at most `captions_each` captions. `part` [number, of] keeps one of so
+    many consecutive parts, as long as one another; with `batches` each such part is a gallery of its own and the score
+    the mean over them.
     """
 
     title: str
@@ -44,6 +49,21 @@ class SetConfig(Strict):
     hardest: HardestConfig | None = None
     corrupted: CorruptionConfig | None = None
     splits: tuple[Literal["train", "val", "test"], ...] = ("test",)
+    captions: tuple[Slug, ...] = ()
+    first: Positive | None = None
+    captions_each: Positive | None = None
+    part: tuple[Positive, Positive] | None = None
+    batches: Positive | None = None
+
+    @model_validator(mode="after")
+    def _galleries_have_captions(self) -> SetConfig:
+        if (self.first or self.captions_each or self.part or self.batches) and not self.captions:
+            raise ValueError("first, captions_each, part and batches are for retrieval: give captions too")
+        if self.part and self.batches:
+            raise ValueError("give either part or batches")
+        if self.part and self.part[0] > self.part[1]:
+            raise ValueError(f"part {self.part[0]} of {self.part[1]}: count parts from 1")
+        return self
 
 
 class _Protocol(Strict):
@@ -52,6 +72,11 @@ class _Protocol(Strict):
 
     suite: Slug = "main"
     sets: tuple[Slug, ...] | None = Field(None, min_length=1)
+
+    @property
+    def script(self) -> str:
+        """The program that scores protocols of this kind."""
+        return {"zero_shot": "zero_shot", "retrieval": "retrieve"}.get(self.kind, "evaluate")  # type: ignore[attr-defined]
 
 
 class LinearConfig(_Protocol):
@@ -104,7 +129,21 @@ class ZeroShotConfig(_Protocol):
     encoder: Slug
 
 
-ProtocolConfig = Annotated[LinearConfig | AdamWConfig | FewShotConfig | ZeroShotConfig, Field(discriminator="kind")]
+class RetrievalConfig(_Protocol):
+    """Recall at `top`: pictures searched by captions, or captions by pictures.
+
+    `encoder` is the text encoder of the runs that are scored; a pre-trained dual encoder brings its own.
+    """
+
+    kind: Literal["retrieval"]
+    direction: Literal["text_to_image", "image_to_text"]
+    top: Positive = 1
+    encoder: Slug
+
+
+ProtocolConfig = Annotated[
+    LinearConfig | AdamWConfig | FewShotConfig | ZeroShotConfig | RetrievalConfig, Field(discriminator="kind")
+]
 
 
 class SaliencyConfig(Strict):
@@ -149,11 +188,9 @@ class EvaluationConfig(Strict):
             for other, another in self.protocols.items():
                 if protocol.suite == another.suite and self.sets_of(name) != self.sets_of(other):
                     raise ValueError(f"protocols {name!r} and {other!r} share suite {protocol.suite!r} but not sets")
-                zero_shot = [entry.kind == "zero_shot" for entry in (protocol, another)]
-                if protocol.suite == another.suite and zero_shot[0] != zero_shot[1]:
-                    raise ValueError(
-                        f"protocols {name!r} and {other!r} share suite {protocol.suite!r}: zero-shot needs its own"
-                    )
+                if protocol.suite == another.suite and protocol.script != another.script:
+                    kinds = f"{protocol.kind} and {another.kind} need one each"
+                    raise ValueError(f"protocols {name!r} and {other!r} share suite {protocol.suite!r}: {kinds}")
         return self
 
     def sets_of(self, protocol: str) -> tuple[Slug, ...]:

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vlrepro.config.base import Positive, Share, Slug, Strict
 
+PRETRAINED = "pretrained"
+"""The framework of recipes whose weights are imported, not trained."""
+
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -93,13 +96,15 @@ class RecipeConfig(Strict):
     comes from; `texts` and `text_encoder` which captions a framework with a text side reads, and how; `concepts`
     what a teacher sees in the pictures, for a framework that distils it. `optimiser`
     names one of `optimisers` in place of the shared one. Towers compute in `precision`, and in `accumulate` equal parts
-    of the batch where it does not fit the memory: see `vlrepro.training.passes`.
+    of the batch where it does not fit the memory: see `vlrepro.training.passes`. The framework `pretrained` trains
+    nothing: its weights are those of `dual_encoder`, the same for every seed, and nothing else of the recipe counts.
     """
 
     framework: str
     options: dict[str, Any] = Field(default_factory=dict)
     label_noise: LabelNoiseConfig | None = None
-    augmentation: Slug | tuple[Slug, ...]
+    dual_encoder: Slug | None = None
+    augmentation: Slug | tuple[Slug, ...] | None = None
     pairs: Slug | None = None
     texts: Slug | None = None
     text_encoder: Slug | None = None
@@ -117,6 +122,14 @@ class RecipeConfig(Strict):
     def _texts_are_encoded(self) -> RecipeConfig:
         if (self.texts is None) != (self.text_encoder is None):
             raise ValueError("texts and text_encoder go together")
+        return self
+
+    @model_validator(mode="after")
+    def _trained_or_given(self) -> RecipeConfig:
+        if (self.dual_encoder is not None) != (self.framework == PRETRAINED):
+            raise ValueError("framework pretrained and dual_encoder go together")
+        if self.augmentation is None and self.framework != PRETRAINED:
+            raise ValueError("give an augmentation")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ a pool of threads (Pillow releases the interpreter lock while decoding), straigh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,11 +21,22 @@ REVISION = 1
 
 
 class Pictures:
-    """The pictures of a pack as uint8 tensors (B, 3, canvas, canvas), by position in the index."""
+    """The pictures of a pack as uint8 tensors (B, 3, canvas, canvas), by position in the index.
 
-    def __init__(self, pack: Pack, canvas: int, cache_bytes: int = 1 << 30, threads: int = 1) -> None:
+    `decoder` makes a picture's encoded bytes a canvas, as `decode` does or raises `ValueError`.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        canvas: int,
+        cache_bytes: int = 1 << 30,
+        threads: int = 1,
+        decoder: Callable[[bytes, int], np.ndarray] = decode,
+    ) -> None:
         self.pack = pack
         self.canvas = canvas
+        self._decoder = decoder
         self.position = {row.key: number for number, row in enumerate(pack.rows)}
         # One thread needs no pool: handing small pictures over would take half as long again as decoding them.
         self._map = ThreadPoolExecutor(threads).map if threads > 1 else map
@@ -53,7 +64,7 @@ class Pictures:
 
     def _one(self, position: int) -> np.ndarray:
         try:
-            return decode(self.pack.picture(position), self.canvas)
+            return self._decoder(self.pack.picture(position), self.canvas)
         except ValueError as error:
             row = self.pack.rows[position]
             where = Path(self.pack.folder) / row.shard

@@ -129,17 +129,13 @@ def embed_pictures(pack: Pack, location: str | Path, revision: str | None = None
 
 def embed_pictures_by(scorer: Checkpoint, pack: Pack, batch_size: int = 256) -> np.ndarray:
     """As `embed_pictures`, by a scorer that is loaded."""
-    import torch
+    from vlrepro.captions.scorer import embed_pictures as embed_batch
 
     pictures = Pictures(pack, scorer.canvas, cache_bytes=0, threads=torch.get_num_threads())
     parts = []
     for start in range(0, len(pack), batch_size):
         batch = pictures.batch(range(start, min(start + batch_size, len(pack))))
-        pixels = scorer.processor(images=list(batch), return_tensors="pt")["pixel_values"]
-        with torch.inference_mode():
-            features = scorer.model.get_image_features(pixel_values=pixels.to(scorer.device, scorer.model.dtype))
-        features = getattr(features, "pooler_output", features)  # transformers 5 wraps what 4 returned
-        parts.append(features.float().cpu().numpy())
+        parts.append(embed_batch(scorer, batch).numpy())
         print(f"embedded {start + len(batch):,} of {len(pack):,} pictures", flush=True)
     return _unit(np.concatenate(parts), pack)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vlrepro.captions.score_files import check_one_a_picture
 from vlrepro.data.pack import Row, read_index
 from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, digest_of
@@ -77,6 +78,7 @@ def _captioned(rows: Sequence[Row], captions: str | Path | None) -> tuple[list[R
     if captions is None:
         return list(rows), None, 0
     columns = pq.read_table(captions, columns=["key", "caption"]).to_pydict()
+    check_one_a_picture(columns["key"], captions)
     by_key = {row.key: row for row in rows}
     if strangers := [key for key in columns["key"] if key not in by_key]:
         raise UserError(f"{captions}: picture {strangers[0]!r} is not in the pack's index: caption this pack again")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from vlrepro.config import Config, RecipeConfig
+from vlrepro.config.training import PRETRAINED
 from vlrepro.errors import UserError
 from vlrepro.files import digest_of
 from vlrepro.plan.data import DataPlanner
@@ -57,7 +58,10 @@ class _Planner:
         evaluations = tuple(key for suite in suites for key in self.evaluations.of_suite(suite))
         runs = self.runs(recipe for row in table.rows for recipe in row.all_recipes())
         self._check_encoders(table.name, runs, evaluations)
-        self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(study.slug, table.name, runs, evaluations)
+        searches = tuple(table.row(name).set or "" for name in table.searches)
+        self.plan.tables[f"{study.slug}_{table.name}"] = TablePlan(
+            study.slug, table.name, runs, evaluations, searches=searches
+        )
 
     def saliency_table(self, study: Study, table: PaperTable) -> None:
         """A table of saliency scores; none where its protocol is not run at this scale."""
@@ -96,18 +100,46 @@ class _Planner:
         """The runs, one a seed, of those recipes that are run at this scale."""
         wanted = dict.fromkeys(name for name in recipes if name)
         run_here = [name for name in wanted if self.config.recipes.get(name, False) is not None]
-        return tuple(self.run(name, seed) for name in run_here for seed in self.config.seeds)
+        return tuple(run for name in run_here for run in self.of_every_seed(name))
+
+    def of_every_seed(self, name: str) -> list[str]:
+        """A recipe's runs; of weights that are given there is one, of the first seed."""
+        given = name in self.config.recipes and self.config.recipes[name].dual_encoder
+        if given:
+            return [self.imported(name, given, self.config.seeds[0])]
+        return [self.run(name, seed) for seed in self.config.seeds]
+
+    def imported(self, name: str, dual_encoder: str, seed: int) -> str:
+        """A run whose weights are a dual encoder's."""
+        recipe = {"framework": PRETRAINED, "options": {}, "steps": 0, "pack": None} | self.data.dual_encoder(
+            dual_encoder
+        )
+        key = f"{name}-seed{seed}-{digest_of(recipe)[:8]}"
+        self.plan.runs[key] = Run(key, name, seed, recipe, None, None, None, None)
+        return key
 
     def _check_encoders(self, table: str, runs: Iterable[str], evaluations: Iterable[str]) -> None:
         """Zero-shot prompts are embedded by one encoder, which must be that of every run's captions."""
         wanted = {encoder for key in evaluations for encoder in self.evaluations.encoders(key)}
         for run in runs:
             name = self.plan.runs[run].recipe_name
+            if self.plan.runs[run].imported:
+                self._check_imported(name, table, evaluations)
+                continue
             encoder = self.config.recipes[name].text_encoder
             if wanted - {encoder}:
                 raise UserError(
                     f"recipes.{name}: text_encoder is {encoder or 'none'}, but table {table} asks for prompts "
                     f"by {', '.join(sorted(wanted))}: give the recipe or evaluation.protocols the other's"
+                )
+
+    def _check_imported(self, name: str, table: str, evaluations: Iterable[str]) -> None:
+        for key in evaluations:
+            if self.plan.evaluations[key].script != "retrieve":
+                suite = self.plan.evaluations[key].suite
+                raise UserError(
+                    f"recipes.{name}: table {table} asks for suite {suite}, but a dual encoder that is given is scored "
+                    "by retrieval alone: take the row or the evaluation out"
                 )
 
     def run(self, name: str, seed: int) -> str:

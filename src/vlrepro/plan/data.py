@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from vlrepro.config import Config
 from vlrepro.config.data import CaptionConfig, CheckpointConfig, ComposeConfig, EncoderConfig
 from vlrepro.errors import UserError
@@ -58,6 +60,19 @@ class DataPlanner:
         }
         return {"model": register(self.plan.checkpoints, name, recipe), "revision": None, "stand_in": True}
 
+    def dual_encoder(self, name: str) -> Recipe:
+        """What identifies a dual encoder that is given: its kind and weights; where these lie is no part of it."""
+        entry = self.config.dual_encoders[name]
+        if entry.scorer:
+            weights = self.checkpoint("scorer", entry.scorer, self.config.scorers[entry.scorer])
+        elif entry.kind == "diht":
+            weights = {"weights": entry.digest or PurePath(entry.path).name, "stand_in": False}
+        else:
+            weights = {"model": entry.model, "revision": entry.revision, "stand_in": False}
+        module = f"dual_encoders.{entry.kind}"
+        chosen = {"kind": entry.kind, **weights, "prompt": entry.prompt}
+        return {"dual_encoder": chosen, "revisions": {module: revision_of(module)}}
+
     def captions(self, name: str) -> str:
         """The captions of a pack by one source."""
         entry = self.config.captions[name]
@@ -69,8 +84,11 @@ class DataPlanner:
         return register(self.plan.captions, name, recipe | self._method(name, entry))
 
     def _method(self, name: str, entry: CaptionConfig) -> Recipe:
+        if entry.method == "every":
+            return {"every_revision": revision_of("captions.every")}
         if entry.method == "noise":
             chosen = entry.model_dump(include={"seed", "rates", "group_spread"})
+            chosen |= {"draws": entry.draws} if entry.draws > 1 else {}
             return chosen | {"noise_revision": revision_of("captions.noise")}
         if entry.method == "generated":
             captioner = self.config.captioners[entry.captioner]
@@ -93,29 +111,11 @@ class DataPlanner:
             raise UserError(f"captions.{name}: pack {entry.pack!r} is not that of {entry.original!r}: give the same")
         return {
             "sources": {"original": self.captions(entry.original)},
-            "parses": self.parses(entry.original, entry.parser) if entry.parser else None,
-            "spotted": self.spotted(entry.pack, entry.spotter) if entry.spotter else None,
+            "parses": self.parses(entry.original) if entry.cat.parses else None,
+            "spotted": self.spotted(entry.pack) if entry.cat.reads else None,
             "rules": entry.cat.model_dump(),
             "filter_revision": revision_of("captions.cat_filter"),
         }
-
-    def parses(self, captions: str, parser: str) -> str:
-        """What the captions of a source say: complexity, actions, objects, attributes."""
-        recipe = {
-            "captions": self.captions(captions),
-            "parser": self.config.parsers[parser].model_dump(),
-            "revision": revision_of("captions.parsing"),
-        }
-        return register(self.plan.parses, f"{captions}_by_{parser}", recipe)
-
-    def spotted(self, pack: str, spotter: str) -> str:
-        """The texts in a pack's pictures."""
-        recipe = {
-            "pack": self.pack(pack),
-            **self.config.spotters[spotter].model_dump(),
-            "revision": revision_of("captions.text_spotting"),
-        }
-        return register(self.plan.spotted, f"{pack}_by_{spotter}", recipe)
 
     def scores(self, captions: str, scorer: str) -> str:
         """How well each caption of a source fits its picture, by a scorer."""
@@ -167,6 +167,21 @@ class DataPlanner:
         self.plan.embeddings[key] = recipe | {"encoder": chosen | weights}
         return key
 
+    def parses(self, captions: str) -> str:
+        """What the captions of a source name, and how complex they are."""
+        recipe = {
+            "captions": self.captions(captions),
+            "parser": self.config.parser.model_dump(),
+            "revision": revision_of("captions.parsing"),
+        }
+        return register(self.plan.parses, captions, recipe)
+
+    def spotted(self, pack: str) -> str:
+        """The texts in a pack's pictures."""
+        chosen = self.config.spotter.model_dump()
+        recipe = {"pack": self.pack(pack), **chosen, "revision": revision_of("captions.text_spotting")}
+        return register(self.plan.spotted, pack, recipe)
+
     def concepts(self, name: str, pack: str) -> str:
         """What a teacher sees in a pack's pictures.
 
@@ -178,9 +193,9 @@ class DataPlanner:
             raise UserError(f"concepts.{name}.captions: {entry.captions!r} is of {of}, not of {pack}: choose {pack}'s")
         if not self.config.encoders[entry.encoder].sees:
             raise UserError(f"concepts.{name}.encoder: {entry.encoder!r} reads no pictures: choose one that does")
-        recipe = entry.model_dump(exclude={"captions", "parser", "encoder"}) | {
+        recipe = entry.model_dump(exclude={"captions", "encoder"}) | {
             "pack": self.pack(pack),
-            "parses": self.parses(entry.captions, entry.parser),
+            "parses": self.parses(entry.captions),
             "embeddings": self.embeddings(entry.encoder, None, pack),
             "threads": self.threads,
             "revision": revision_of("captions.concepts"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vlrepro.config import Config
-from vlrepro.config.evaluation import SetConfig, ZeroShotConfig
+from vlrepro.config.evaluation import SetConfig
 from vlrepro.errors import UserError
 from vlrepro.evaluation.templates import templates_digest
 from vlrepro.files import digest_of
@@ -24,6 +24,7 @@ _MODULES = {
         "data.corruptions",
         "data.augment",
     ],
+    "retrieval": ["evaluation.retrieval", "evaluation.galleries", "evaluation.joint"],
 }
 """The modules whose revisions decide a protocol's scores."""
 
@@ -54,10 +55,12 @@ class EvaluationPlanner:
         protocols = {name: entry for name, entry in settings.protocols.items() if entry.suite == suite}
         names = [name for name in settings.sets_of_suite(suite) if self.config.sets[name].group == group]
         sets = {name: self._set(name) for name in names}
-        zero_shot = all(isinstance(entry, ZeroShotConfig) for entry in protocols.values())
-        if zero_shot:
-            for name, entry in sets.items():
+        script = next(iter(protocols.values())).script
+        for name, entry in sets.items():
+            if script == "zero_shot":
                 entry |= self._named(self.config.sets[name], protocols)
+            elif script == "retrieve":
+                entry |= self._gallery(name, protocols)
         scored = {module for entry in protocols.values() for module in _MODULES[entry.kind]}
         scored |= {"evaluation.joint" for entry in protocols.values() if getattr(entry, "features", "") == "projected"}
         recipe = {
@@ -71,7 +74,7 @@ class EvaluationPlanner:
         }
         key = f"{suite}-{group}-{digest_of(recipe)[:8]}"
         packs = tuple(entry["pack"] for entry in sets.values())
-        self.plan.evaluations[key] = Evaluation(key, suite, group, recipe, packs)
+        self.plan.evaluations[key] = Evaluation(key, suite, group, recipe, packs, script)
         return key
 
     def _set(self, name: str) -> Recipe:
@@ -89,6 +92,23 @@ class EvaluationPlanner:
         if entry.corrupted:
             named["corrupted"] = entry.corrupted.model_dump()
         return named
+
+    def _gallery(self, name: str, protocols: dict[str, Any]) -> Recipe:
+        """What retrieval needs of a set beside its pictures: [caption file, its embeddings] of each caption source."""
+        entry = self.config.sets[name]
+        encoders = {protocol.encoder for protocol in protocols.values()}
+        if not entry.captions or len(encoders) > 1:
+            what = f"{len(encoders)} text encoders" if entry.captions else "no captions"
+            raise UserError(f"sets.{name}: retrieval on it has {what}: give the set captions and its suite one encoder")
+        (encoder,) = encoders
+        for source in entry.captions:
+            if self.config.captions[source].pack != entry.pack:
+                raise UserError(f"sets.{name}: captions {source!r} are of another pack: choose those of {entry.pack}")
+        pairs = [[self.data.captions(s), self.data.embeddings(encoder, s, None)] for s in entry.captions]
+        gallery: Recipe = {"captions": pairs, "splits": list(entry.splits)}
+        chosen = {"first": entry.first, "captions_each": entry.captions_each, "batches": entry.batches}
+        chosen |= {"part": list(entry.part) if entry.part else None}
+        return gallery | {key: value for key, value in chosen.items() if value}
 
     def prompts(self, entry: SetConfig, templates: str, encoder: str) -> str:
         """Embedded prompts: every class of a set's `names` in every template."""
@@ -125,7 +145,7 @@ class EvaluationPlanner:
         """The text encoders whose runs an evaluation can score; none for one that needs none."""
         suite = self.plan.evaluations[evaluation].suite
         for entry in self.config.evaluation.protocols.values():
-            if entry.suite == suite and isinstance(entry, ZeroShotConfig):
+            if entry.suite == suite and hasattr(entry, "encoder"):
                 yield entry.encoder
 
     def saliency(self, name: str, probe: str) -> str:
@@ -161,7 +181,7 @@ class EvaluationPlanner:
         }
         suite = name if probe == "trained" else f"{name}_{probe}"
         key = f"{suite}-{protocol.set}-{digest_of(recipe)[:8]}"
-        self.plan.evaluations[key] = Evaluation(key, suite, protocol.set, recipe, (pack,))
+        self.plan.evaluations[key] = Evaluation(key, suite, protocol.set, recipe, (pack,), "score_saliency")
         return key
 
 

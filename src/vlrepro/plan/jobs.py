@@ -19,30 +19,31 @@ def training_jobs(plan: Plan, size: int, made: Callable[[str], bool]) -> dict[st
     """Name -> the runs, at most `size`, that one job trains side by side.
 
     They have pictures, captions, pairs, concepts, augmentations, batches and seed in common, so all see the same
-    batches. Runs that train alone and those that are `made` are left out.
+    batches. Runs that train alone, those that are `made` and those whose weights are given are left out.
     """
     shared = ("pack", "pairs", "texts", "augmentations", "pictures", "batch_size", "seed", "threads")
     keys: dict[str, Hashable] = {}
     for table in plan.tables.values():
         for key in table.runs:
             run = plan.runs[key]
+            if run.imported:
+                continue
             read = [*(run.recipe[name] for name in shared), run.concepts]
             keys.setdefault(key, json.dumps([table.name, *read, run.captions, run.recipe["options"].get("classes")]))
     return _named({run: key for run, key in keys.items() if not made(run)}, size)
 
 
 def evaluation_jobs(
-    plan: Plan, size: int, zero_shot: bool, made: Callable[[Pair], bool]
+    plan: Plan, size: int, script: str, made: Callable[[Pair], bool]
 ) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Name -> an evaluation and the runs of one seed, at most `size`, that one job scores under it.
+    """Name -> an evaluation that `script` scores and the runs of one seed, at most `size`, that one job scores.
 
     Saliency has jobs of its own. Runs that are scored alone and those whose scores are `made` are left out.
     """
     keys = {}
     for name, table in plan.tables.items():
         for run, evaluation in plan.metrics(name):
-            planned = plan.evaluations[evaluation]
-            if not planned.saliency and planned.zero_shot == zero_shot and not made((run, evaluation)):
+            if plan.evaluations[evaluation].script == script and not made((run, evaluation)):
                 keys.setdefault((run, evaluation), (table.study, table.name, plan.runs[run].seed))
     found = {}
     for evaluation in dict.fromkeys(evaluation for _, evaluation in keys):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from vlrepro.config import Config
+from vlrepro.config.training import PRETRAINED
 from vlrepro.files import digest_of
 from vlrepro.revisions import revision_of
 
@@ -18,29 +19,38 @@ Recipe = dict[str, Any]
 class Run:
     """One training of one recipe: the ids of what it needs; `texts` are embeddings of the caption file `captions`.
 
-    `concepts` is what a teacher sees in the pictures.
+    `concepts` is what a teacher sees in the pictures. Weights that are `imported` need no data, and `pack` is None.
     """
 
     id: str
     recipe_name: str
     seed: int
     recipe: Recipe
-    pack: str
+    pack: str | None
     pairs: str | None
     texts: str | None
     captions: str | None
     concepts: str | None = None
 
+    @property
+    def imported(self) -> bool:
+        """Whether its weights are given instead of trained."""
+        return self.recipe["framework"] == PRETRAINED
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One suite of protocols on one group of sets, or (`saliency`) one probe's saliency maps on one set."""
+    """One suite of protocols on one group of sets, or (`saliency`) one probe's saliency maps on one set.
+
+    `script` is the program that scores it.
+    """
 
     id: str
     suite: str
     group: str
     recipe: Recipe
     packs: tuple[str, ...]
+    script: str
 
     @property
     def saliency(self) -> bool:
@@ -48,21 +58,24 @@ class Evaluation:
         return "methods" in self.recipe
 
     @property
-    def zero_shot(self) -> bool:
-        """Whether pictures are classified by the names of classes."""
-        return not self.saliency and all(entry["kind"] == "zero_shot" for entry in self.recipe["protocols"].values())
-
-    @property
     def prompts(self) -> tuple[str, ...]:
         """The embedded prompts that it needs."""
-        entries = self.recipe["sets"].values() if self.zero_shot else ()
-        return tuple(dict.fromkeys(name for entry in entries for name in entry["prompts"].values()))
+        return tuple(dict.fromkeys(name for entry in self._entries() for name in entry.get("prompts", {}).values()))
 
     @property
     def rankings(self) -> tuple[str, ...]:
         """The rankings of pictures that its sets are chosen by."""
-        entries = self.recipe["sets"].values() if self.zero_shot else ()
-        return tuple(dict.fromkeys(entry["hardest"]["ranking"] for entry in entries if "hardest" in entry))
+        return tuple(dict.fromkeys(entry["hardest"]["ranking"] for entry in self._entries() if "hardest" in entry))
+
+    @property
+    def captions(self) -> tuple[tuple[str, str], ...]:
+        """(caption file, its embeddings) of the galleries that it searches."""
+        pairs = [tuple(pair) for entry in self._entries() for pair in entry.get("captions", ())]
+        return tuple(dict.fromkeys(pairs))
+
+    def _entries(self) -> Iterable[Recipe]:
+        """Its sets."""
+        return () if self.saliency else self.recipe["sets"].values()
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ class TablePlan:
     """One table of a study: its metrics are runs x evaluations, `controls` (run, evaluation) and `priors`' scores.
 
     `saliency`: it is about saliency maps. `priors` are evaluations under which maps of no model are scored, `gallery`
-    maps the rows whose maps are shown to runs.
+    maps the rows whose maps are shown to runs. `searches` are the sets of retrieval whose queries are shown.
     """
 
     study: str
@@ -81,6 +94,7 @@ class TablePlan:
     controls: tuple[tuple[str, str], ...] = ()
     priors: tuple[str, ...] = ()
     gallery: Mapping[str, str] = field(default_factory=dict)
+    searches: tuple[str, ...] = ()
 
 
 @dataclass

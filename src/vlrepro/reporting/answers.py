@@ -131,7 +131,25 @@ LABEL_NOISE = (
         _IMAGENET,
     ),
 )
-QUESTIONS = {"language_guidance": LANGUAGE_GUIDANCE, "label_noise": LABEL_NOISE}
+_RECALL = ("to_pictures_1", "to_texts_1")
+_GALLERIES = ("gcc", "coco", "flickr30k")
+_PARTS = (
+    Comparison("all three (DiHT) against InfoNCE", "diht_all", "cln_resnet50"),
+    Comparison("hard negatives (HN-NCE) against InfoNCE", "cln_resnet50_hn_nce", "cln_resnet50"),
+    Comparison("filtered captions (CAT) against all", "diht_cat", "cln_resnet50"),
+    Comparison("distilled concepts against none", "diht_distillation", "cln_resnet50"),
+)
+DIHT_GCC = (
+    Question("Do hard negatives, filter and distillation help in retrieval?", _PARTS, _RECALL, _GALLERIES),
+    Question("Do they help in zero-shot classification?", _PARTS, _ZERO_SHOT, _IMAGENET),
+    Question(
+        "Does DiHT find more than CLIP after as long a training?",
+        (Comparison("DiHT against CLIP, whole galleries", "diht", "clip_long"),),
+        _RECALL,
+        _GALLERIES,
+    ),
+)
+QUESTIONS = {"language_guidance": LANGUAGE_GUIDANCE, "label_noise": LABEL_NOISE, "diht_gcc": DIHT_GCC}
 """Study -> its questions, the one that the card answers in a sentence first."""
 
 

@@ -203,12 +203,12 @@ def _origins(origins: Mapping[tuple[str, str], int]) -> Html:
 
 
 def caption_grid(captions: Sequence[CaptionFile], packs: Mapping[str, PackCount]) -> Html:
-    """One line a caption source: its pack, how many captions are usable, how many were left out."""
+    """One line a caption source: its pack, how many captions are usable, how many pictures were left out."""
     heads = ("Captions", "Method", "Of pack", "Usable", "Left out")
     rows = []
     for source in captions:
         pack = source.recipe["pack"]
-        left_out = packs[pack].pictures - len(source.rows)
+        left_out = packs[pack].pictures - source.rows["key"].nunique()
         rows.append(
             (element("code", source.id), source.recipe["method"], pack, f"{len(source.rows):,}", f"{left_out:,}")
         )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from vlrepro.reporting.filtering import filter_section
 from vlrepro.reporting.gallery import caption_examples, pair_gallery, refinement_gallery
 from vlrepro.reporting.inputs import name_of, recipe_titles
@@ -23,7 +27,11 @@ def figure(report: Report, name: str) -> Html:
     """A figure with its caption and, where it has some, its numbers, folded; nothing where there is no such figure."""
     if name not in report.figures or report.figures[name][0].get("blank"):
         return Html("")
-    texts, path = report.figures[name]
+    return figure_of(*report.figures[name])
+
+
+def figure_of(texts: Mapping[str, Any], path: Path) -> Html:
+    """The figure in a file with its texts (`Drawing.texts`)."""
     caption = element("figcaption", element("strong", f"{texts['title']}."), " ", texts["caption"])
     picture = element("div", inline_image(path, texts["alt"]), class_="scroll", tabindex="0")
     numbers = [folded("Its numbers", grid(*texts["numbers"]))] if texts.get("numbers") else []

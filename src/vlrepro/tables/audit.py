@@ -41,7 +41,15 @@ def audit(study: Study) -> list[Finding]:
     of_tables = [
         finding
         for table in tables
-        for check in (check_averages, check_blanks, check_repeats, check_chance, check_decimals, check_range)
+        for check in (
+            check_averages,
+            check_row_means,
+            check_blanks,
+            check_repeats,
+            check_chance,
+            check_decimals,
+            check_range,
+        )
         for finding in check(table)
     ]
     return [
@@ -81,6 +89,23 @@ def check_averages(table: PaperTable) -> Iterator[Finding]:
             yield Finding("average", place, text)
 
 
+def check_row_means(table: PaperTable) -> Iterator[Finding]:
+    """What the paper prints as the mean of other rows, beside their mean."""
+    for row in (row for row in table.rows if row.mean_of):
+        for column in table.printed_columns():
+            values = [table.reported(name).get(column.name) for name in row.mean_of]
+            printed = table.reported(row.id).get(column.name)
+            if printed is None or None in values:
+                continue
+            mean = math.fsum(values) / len(values)
+            reach = math.fsum(map(half_unit, values)) / len(values) + half_unit(printed)
+            agrees = (
+                "which rounding explains" if abs(printed - mean) <= reach + 1e-9 else "which rounding does not explain"
+            )
+            text = f"{printed} is stated; the mean of the {len(values)} rows is {mean:.2f}, {agrees} ({reach:.2f})."
+            yield Finding("average", f"{_place(table)}, {row.full_label()}, {table.column_label(column)}", text)
+
+
 def _averages(table: PaperTable) -> Iterator[tuple[TableRow, float | None]]:
     names = [column.name for column in table.printed_columns()]
     if AVERAGE in names:
@@ -117,7 +142,7 @@ def check_repeats(table: PaperTable) -> Iterator[Finding]:
 
     What is exactly at chance is left out: see `check_chance`.
     """
-    rows = [row for row in table.rows if table.reported(row.id)]
+    rows = [row for row in table.rows if table.reported(row.id) and not row.mean_of]
     expected, equal, compared = 0.0, [], 0
     for column in table.data_sets():
         printed = [
@@ -170,7 +195,7 @@ def check_decimals(table: PaperTable) -> Iterator[Finding]:
         cells = [
             (row, column, value)
             for row, column, value in _cells(table)
-            if value != column.chance and (column.name == AVERAGE) == average
+            if value != column.chance and (column.name == AVERAGE or bool(row.mean_of)) == average
         ]
         counts = [decimals(value) for _, _, value in cells]
         usual = max(sorted(set(counts)), key=counts.count, default=0)
@@ -213,7 +238,8 @@ def _identified(table: PaperTable) -> Iterator[tuple[tuple[str, str, str], str, 
     """Of the numbers that a recipe fills: (recipe, evaluation, set), where it stands, the number."""
     for row, column, value in _cells(table):
         key = row.key_of(column.variant)
-        evaluation, name = (column.evaluation, column.set) if table.grid else (table.evaluations[0], column.name)
+        name = row.set or column.set if table.grid else column.name
+        evaluation = column.evaluation if table.grid else table.evaluations[0]
         if key and evaluation and name and name != AVERAGE:
             yield (key, evaluation, name), f"{row.full_label()}, {table.column_label(column)}", value
 

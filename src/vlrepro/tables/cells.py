@@ -56,6 +56,8 @@ _SCHEMA = pa.schema(
 class SetInfo:
     """A data set of ours: `name` is its key, `chance` the share correct when guessing; `n_test` counts images.
 
+    `n_classes` is 0 where there are none: in retrieval.
+
     `left_out` counts images that have no usable mask and are in no saliency score.
     """
 
@@ -160,10 +162,19 @@ def _rows(path: str | Path) -> list[dict[str, Any]]:
         raise UserError(f"{path}: not a metrics file ({error}): delete it and run again") from error
 
 
+def recipe_of(run: str) -> str:
+    """The name of a run's recipe, from the run's id. Raises `ValueError` where it is none."""
+    found = _RUN.fullmatch(run)
+    if found is None:
+        raise ValueError(f"{run!r} is no run's id")
+    return found["recipe"]
+
+
 def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
     columns = ("score", "classes", "test_pictures", "chance", "examples")
     per_class = entry["metric"] == "mean_per_class" and "labels" in entry
-    return {name: entry[name] for name in columns} | {"weights": _class_weights(entry["labels"]) if per_class else []}
+    weights = _class_weights(entry["labels"]) if per_class else entry.get("weights", [])
+    return {name: entry[name] for name in columns} | {"weights": weights}
 
 
 def _class_weights(labels: list[int]) -> list[float]:

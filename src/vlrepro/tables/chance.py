@@ -96,7 +96,7 @@ def _places(study: Study, tables: Sequence[str], test: ChanceTest) -> Iterator[P
 def _sets(place: Place, test: ChanceTest, cells: Cells) -> list:
     evaluated = cells.sets.get(place.evaluation, ())
     names = [info.name for info in evaluated]
-    wanted = test.sets or place.table.sets_of(place.evaluation, place.member.variant, names)
+    wanted = test.sets or place.table.sets_of_row(place.member.row, place.evaluation, place.member.variant, names)
     return [info for info in evaluated if info.name in wanted]
 
 

@@ -18,7 +18,7 @@ RowName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(@[a-z][a-z0-9_]*)?$")]
 """A row's id, in a table with variants also `<row>@<variant>`."""
 RowPair = Annotated[list[RowName], Field(min_length=2, max_length=2)]
 SlugPair = Annotated[list[Slug], Field(min_length=2, max_length=2)]
-FactName = Literal["resnet_parameters", "resnet_width", "unaccounted_sets", "blank_rows"]
+FactName = Literal["resnet_parameters", "resnet_width", "unaccounted_sets", "blank_rows", "links_left"]
 
 
 class Entry(Strict):
@@ -161,6 +161,14 @@ class CostTest(Entry):
         return [row for pair in self.pairs for row in pair]
 
 
+class LedgerTest(Entry):
+    """Of the links of a downloaded pack, the share without a picture lies in `dead`: see `vlrepro.tables.ledgers`."""
+
+    kind: Literal["ledger"]
+    pack: Slug
+    dead: Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
 class FactTest(Entry):
     """A statement that code can check without a run; see `vlrepro.tables.facts`."""
 
@@ -170,7 +178,8 @@ class FactTest(Entry):
 
 
 ClaimTest = Annotated[
-    ScoreTest | PurityTest | AgreementTest | ChanceTest | CostTest | FactTest, Field(discriminator="kind")
+    ScoreTest | PurityTest | AgreementTest | ChanceTest | CostTest | LedgerTest | FactTest,
+    Field(discriminator="kind"),
 ]
 
 

@@ -46,9 +46,16 @@ class Comparison(NamedTuple):
         """All its rows, each in its variant."""
         return [member_of(self.table, name, self.variant) for name in (*self.pair, *(self.minus or ()))]
 
-    def sets(self, evaluated: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
-        """The sets that count: those that a test wants, or those that the table is about in this variant."""
-        return list(wanted or self.table.sets_of(self.evaluation, self.members()[0].variant, evaluated))
+    def columns(self, evaluated: Sequence[str], wanted: Sequence[str] | None) -> list[list[str]]:
+        """The sets of all members, one list a case: the sets that a test wants, or those that the table is about.
+
+        In a table whose rows are data sets the one case has each row's own.
+        """
+        members = self.members()
+        if self.table.sets_in_rows:
+            return [[member.row.set or "" for member in members]]
+        names = wanted or self.table.sets_of(self.evaluation, members[0].variant, evaluated)
+        return [[name] * len(members) for name in names]
 
     def label(self) -> str:
         """Its rows in words."""

@@ -105,6 +105,15 @@ def _blank_rows(study: Study, rows: Sequence[str]) -> Fact:
     return Fact(not blank, f"Without a number: {', '.join(blank)}." if blank else "All have numbers.", True)
 
 
+def _links_left(study: Study, rows: int, stated_rows: int, dead: float, used: int) -> Fact:
+    """Of `rows` links, or as many as the text states, enough are left for the `used` pictures if `dead` bring none."""
+    left = [round(count * (1 - dead)) for count in (rows, stated_rows)]
+    words = (
+        f"Of {rows:,} rows {left[0]:,} are left, of the stated {stated_rows:,} {left[1]:,}; {used:,} pictures are used."
+    )
+    return Fact(max(left) >= used, words, True)
+
+
 def printed_tables(study: Study) -> list[PaperTable]:
     """The tables that the paper prints."""
     return [table for table in study.tables if table.printed]
@@ -115,4 +124,5 @@ _FACTS: dict[FactName, Callable[..., Fact]] = {
     "resnet_width": _width,
     "unaccounted_sets": _unaccounted,
     "blank_rows": _blank_rows,
+    "links_left": _links_left,
 }

@@ -52,7 +52,8 @@ def _metric_notes(study: Study, table: PaperTable) -> list[str]:
     ours = [f"{evaluation.title}: {evaluation.shows}." for evaluation in chosen]
     if table.printed:
         return [f"The paper's metric: {table.metric}.", *ours]
-    return ["The paper does not print this table; we add it. Each column is a mean over the data sets.", *ours]
+    means = "" if table.grid else " Each column is a mean over the data sets."
+    return [f"The paper does not print this table; we add it.{means}", *ours]
 
 
 def _examples(study: Study, table: PaperTable) -> str:
@@ -96,6 +97,7 @@ def _sets_notes(study: Study, table: PaperTable, sets: Mapping[str, Sequence[Set
 
 def _sets(sets: Sequence[SetInfo]) -> str:
     return "; ".join(
-        f"{entry.title} ({entry.n_classes:,} classes, {entry.n_test:,} test images, chance {100 * entry.chance:.1f})"
+        f"{entry.title} ({f'{entry.n_classes:,} classes, ' if entry.n_classes else ''}{entry.n_test:,} test images,"
+        f" chance {100 * entry.chance:.1f})"
         for entry in sets
     )

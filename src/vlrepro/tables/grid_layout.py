@@ -19,16 +19,22 @@ def grid_parts(
 
     A column that the paper does not print is left out where its set was not evaluated.
     """
+    of_rows = [row.set for row in table.rows if row.set]
     sets = {
-        name: list(dict.fromkeys(c.set for c in table.columns if c.set and c.evaluation == name))
+        name: list(dict.fromkeys([*of_rows, *(c.set for c in table.columns if c.set and c.evaluation == name)]))
         for name in table.evaluations
     }
     scored = {name: Scored.of(cells, name, found, resamples) for name, found in sets.items()}
     evaluated = {name: set(cells.columns(name)) for name in table.evaluations}
-    chosen = [c for c in table.columns if not c.extra or c.set in evaluated[c.evaluation or ""]]
+    chosen = [c for c in table.columns if not c.extra or not c.set or c.set in evaluated[c.evaluation or ""]]
     columns = tuple(_column(study, table, column, cells, scale) for column in chosen)
     ours = [
-        Row(row.id, row.label, row.block, tuple(scored[c.evaluation].mean(row, c.variant, c.set) for c in chosen))
+        Row(
+            row.id,
+            row.label,
+            row.block,
+            tuple(scored[c.evaluation].mean(row, c.variant, row.set or c.set) for c in chosen),
+        )
         for row in table.rows
     ]
     differences = [
@@ -37,7 +43,8 @@ def grid_parts(
             row.minus(base),
             None,
             tuple(
-                scored[c.evaluation].difference(row.key_of(c.variant), base.key_of(c.variant), c.set) for c in chosen
+                scored[c.evaluation].difference(row.key_of(c.variant), base.key_of(c.variant), row.set or c.set)
+                for c in chosen
             ),
         )
         for row, base in table.comparisons()
@@ -61,9 +68,13 @@ def columns_note(table: PaperTable, cells: Cells, scale: str) -> list[str]:
     notes = []
     if pairs and scale != "paper":
         notes.append(f"In the place of the paper's columns: {'; '.join(f'{a} for {b}' for a, b in pairs.items())}.")
-    extra = dict.fromkeys(titles[c.set] for c in table.columns if c.extra and c.set in titles)
-    if extra:
-        notes.append(f"Columns that the paper does not have: {', '.join(extra)}.")
+    extra = dict.fromkeys(titles.get(c.set, table.column_label(c)) for c in table.columns if c.extra)
+    shown = [title for title in extra if table.sets_in_rows or title in titles.values()]
+    if shown:
+        notes.append(f"Columns that the paper does not have: {', '.join(shown)}.")
+    if table.sets_in_rows and scale != "paper":
+        rows = [f"{titles[row.set]} for {row.label}" for row in table.rows if row.set in titles and row.reported]
+        notes.append(f"In the place of the paper's rows: {'; '.join(rows)}.")
     return notes
 
 

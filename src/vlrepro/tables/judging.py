@@ -16,6 +16,7 @@ from vlrepro.tables.claims import (
     CostTest,
     Direction,
     FactTest,
+    LedgerTest,
     PaperClaim,
     PurityTest,
     ScoreTest,
@@ -23,6 +24,7 @@ from vlrepro.tables.claims import (
 from vlrepro.tables.comparisons import Comparison, comparisons_of, labels_of
 from vlrepro.tables.costs import Timings, judge_cost
 from vlrepro.tables.facts import check_fact
+from vlrepro.tables.ledgers import judge_ledger
 from vlrepro.tables.reported import judge_reported
 from vlrepro.tables.statistics import (
     RESAMPLES,
@@ -65,12 +67,13 @@ class JudgedClaim:
 
 @dataclass(frozen=True)
 class Results:
-    """What claims are judged on: cells, resampled by evaluation, summaries of mined pairs, times of trainings."""
+    """What claims are judged on: cells, resampled by evaluation, summaries of pairs and ledgers, times of trainings."""
 
     cells: Cells
     resampled: Mapping[str, Mapping[tuple[str, str], Resampled]]
     summaries: Mapping[str, Any]
     timings: Timings
+    ledgers: Mapping[str, Mapping[str, Any]]
 
     def columns(self, evaluation: str) -> list[str]:
         """Names of the sets that an evaluation scored."""
@@ -84,18 +87,19 @@ def judge_claims(
     summaries: Mapping[str, Any] | None = None,
     resamples: int = RESAMPLES,
     timings: Timings | None = None,
+    ledgers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[JudgedClaim]:
     """Judge every claim of a study.
 
     `summaries` maps the names of mined pairs to their summaries, `timings` recipes to seconds a training step, one
-    number a run. The verdict on ours is "not run" where a row has no recipe, "pending" where a score or summary is
-    missing, and "undecided" where a run failed to train, unless that is what is claimed. At another scale than `paper`
-    a claim about the size of an effect is not judged: see `sizes_unjudged`. Raises `UserError` for scores that cannot
-    be.
+    number a run, and `ledgers` packs to the summaries of their downloads. The verdict on ours is "not run" where a row
+    has no recipe, "pending" where a score or summary is missing, and "undecided" where a run failed to train, unless
+    that is what is claimed. At another scale than `paper` a claim about the size of an effect is not judged: see
+    `sizes_unjudged`. Raises `UserError` for scores that cannot be.
     """
     wanted = {name for claim in study.claims for name in _evaluations(study, claim)}
     found = {name: cells.resampled(name, cells.columns(name), resamples) for name in sorted(wanted)}
-    results = Results(cells, found, summaries or {}, timings or {})
+    results = Results(cells, found, summaries or {}, timings or {}, ledgers or {})
     judged = [_judge(study, claim, results) for claim in study.claims]
     return judged if scale == "paper" else [sizes_unjudged(entry) for entry in judged]
 
@@ -114,7 +118,7 @@ def _evaluations(study: Study, claim: PaperClaim) -> Sequence[str]:
 def sizes_unjudged(judged: JudgedClaim) -> JudgedClaim:
     """The same, with no verdict on ours where the test names a number of points: other data have other sizes."""
     test, mean = judged.claim.test, judged.ours.difference
-    if not isinstance(test, ScoreTest) or not test.margin or mean is None:
+    if not isinstance(test, ScoreTest) or not (test.margin or test.tolerance) or mean is None:
         return judged
     place = "contains" if mean.low <= test.bound() <= mean.high else "excludes"
     reason = (
@@ -142,6 +146,8 @@ def _judge(study: Study, claim: PaperClaim, results: Results) -> JudgedClaim:
     elif isinstance(test, PurityTest):
         labels = tuple(f"pairs {a} minus pairs {b}" for a, b in test.pairs)
         ours, reported = judge_purity(test, results.summaries), Verdict("not testable", reason=_NOT_OF_CELLS)
+    elif isinstance(test, LedgerTest):
+        ours, reported = judge_ledger(test, results.ledgers), Verdict("not testable", reason=_NOT_OF_CELLS)
     elif isinstance(test, AgreementTest):
         titles = [study.evaluations[name].title for name in test.between]
         labels = (f"rank agreement of {titles[0]} and {titles[1]}",)
@@ -174,14 +180,14 @@ def judge_scores(study: Study, test: ScoreTest, comparisons: Sequence[Comparison
     comparisons = [c for c in comparisons if not any(member.blank for member in c.members())]
     if not comparisons or any(member.key is None for c in comparisons for member in c.members()):
         return Verdict("not run")
-    sets = [c.sets(results.columns(c.evaluation), test.sets) for c in comparisons]
+    sets = [c.columns(results.columns(c.evaluation), test.sets) for c in comparisons]
     if lost := _failures(comparisons, sets, results):
         return Verdict("undecided", reason=f"{'; '.join(lost)}.")
     found = []
-    for comparison, names in zip(comparisons, sets, strict=True):
+    for comparison, cases in zip(comparisons, sets, strict=True):
         cells = results.resampled.get(comparison.evaluation, {})
         keys = [member.key or "" for member in comparison.members()]
-        found.append([_contrast(cells, keys, name) for name in names])
+        found.append([_contrast(cells, list(zip(keys, names, strict=True))) for names in cases])
     averages = [average_over_columns(differences) for differences in found]
     mean = average_over_columns(averages)
     if mean is None:
@@ -205,13 +211,15 @@ def _by_variant(comparisons: Sequence[Comparison], averages: Sequence[Resampled]
     return tuple((title, interval(mean)) for title, mean in means.items() if mean is not None)
 
 
-def _failures(comparisons: Sequence[Comparison], sets: Sequence[Sequence[str]], results: Results) -> list[str]:
+def _failures(
+    comparisons: Sequence[Comparison], sets: Sequence[Sequence[Sequence[str]]], results: Results
+) -> list[str]:
     """The rows of the comparisons that failed to train, in words."""
     found = {}
-    for comparison, names in zip(comparisons, sets, strict=True):
-        for row, variant in comparison.members():
+    for comparison, cases in zip(comparisons, sets, strict=True):
+        for place, (row, variant) in enumerate(comparison.members()):
             key = row.key_of(variant) or ""
-            if failure := results.cells.failure(comparison.evaluation, [key], names):
+            if failure := results.cells.failure(comparison.evaluation, [key], [names[place] for names in cases]):
                 title = comparison.table.variants.get(variant or "")
                 found[key] = f"{row.full_label()}{f', {title},' if title else ''} {failure}"
     return list(found.values())
@@ -236,9 +244,9 @@ def _outcome(
     return outcome, counts
 
 
-def _contrast(cells: Mapping[tuple[str, str], Resampled], recipes: Sequence[str], column: str) -> Resampled | None:
-    """First minus second recipe; with four, minus the difference of the other two."""
-    found = [cells.get((recipe, column)) for recipe in recipes]
+def _contrast(cells: Mapping[tuple[str, str], Resampled], keys: Sequence[tuple[str, str]]) -> Resampled | None:
+    """First minus second (recipe, set); with four, minus the difference of the other two."""
+    found = [cells.get(key) for key in keys]
     difference = paired_difference(found[0], found[1])
     return paired_difference(difference, paired_difference(found[2], found[3])) if len(found) == 4 else difference
 

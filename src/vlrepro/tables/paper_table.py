@@ -24,7 +24,8 @@ class PaperColumn(Entry):
 
     A column of a grid says what fills it instead (`evaluation`, `set` and, in a table with variants, `variant`) and
     has any name. `group` is the heading over it and its neighbours, the variant's title where it is left out;
-    `chance` the percent that guessing gets right. An `extra` column is one of ours that the paper does not print.
+    `chance` the percent that guessing gets right. An `extra` column is one of ours that the paper does not print. Where
+    a grid's rows name their sets, its columns do not.
     """
 
     name: Slug
@@ -45,6 +46,8 @@ class TableRow(Entry):
     with variants has `recipes` instead, one a variant; a variant that is null or left out is blank. `baselines` are
     the rows that differences are taken from, where they are not the table's baseline; none where it is empty.
     In saliency tables `probe` is a control in the trained probe's place, and `prior` a map that is no model's.
+    `set` is the data set of a row of a grid whose rows, not columns, are data sets; `mean_of` are the rows whose mean
+    the paper prints here.
     """
 
     id: Slug
@@ -54,6 +57,8 @@ class TableRow(Entry):
     recipes: dict[Slug, Slug | None] = Field(default_factory=dict)
     probe: Literal["shuffled", "random"] | None = None
     prior: Literal[PRIORS] | None = None  # type: ignore[valid-type]
+    set: Slug | None = None
+    mean_of: list[Slug] = Field(default_factory=list)
     baselines: list[Slug] | None = None
     reported: list[Printed | None] | None = None
 
@@ -95,9 +100,11 @@ class PaperTable(Entry):
     """A table: one that the paper prints, with its number, place and columns, or one that we add, without them.
 
     A printed table has one evaluation, and our columns are the data sets; where its columns name their evaluations it
-    is a grid, whose columns are the paper's at every scale. A table that we add has a column for each of
-    `evaluations`, the mean over the data sets (`sets`, or all), for each of `variants`; `models` adds each backbone's
-    parameters and feature width. `variants` (key -> title) are what a row has one recipe each of, such as encoders.
+    is a grid, whose columns are the same at every scale. A table that we add may be a grid too; otherwise it has a
+    column for each of `evaluations`, the mean over the data sets (`sets`, or all), for each of `variants`; `models`
+    adds each backbone's parameters and feature width. `variants` (key -> title) are what a row has one recipe each of,
+    such as encoders.
+    `searches` are rows of a table of retrieval with variants whose queries the report shows.
     The columns of a table with `saliency` are the scores of each method's maps.
     """
 
@@ -114,6 +121,7 @@ class PaperTable(Entry):
     columns: list[PaperColumn] = Field(default_factory=list)
     models: bool = False
     saliency: SaliencyColumns | None = None
+    searches: list[Slug] = Field(default_factory=list)
     rows: list[TableRow]
     notes: list[Text] = Field(default_factory=list)
 
@@ -122,9 +130,11 @@ class PaperTable(Entry):
         distinct([column.name for column in self.columns], "column")
         distinct([row.id for row in self.rows], "row")
         distinct(self.evaluations, "evaluation")
-        for key in ("caption", "where", "metric", "columns"):
+        for key in ("caption", "where", "metric"):
             if bool(getattr(self, key)) != self.printed:
                 raise ValueError(f"table {self.name!r}: number and {key} go together")
+        if (self.printed and not self.columns) or (self.columns and not (self.printed or self.grid)):
+            raise ValueError(f"table {self.name!r}: a printed table has columns, another only where they are a grid")
         if self.printed and not self.grid and len(self.evaluations) > 1:
             raise ValueError(f"table {self.name!r} is printed and has {len(self.evaluations)} evaluations")
         if self.sets and (self.printed or self.saliency):
@@ -146,14 +156,16 @@ class PaperTable(Entry):
             return
         if column.evaluation not in self.evaluations:
             raise ValueError(f"{place} names {column.evaluation!r}, which is not under the table's evaluations")
-        if column.set is None:
-            raise ValueError(f"{place}: a column that names its evaluation needs a set")
+        if (column.set is None) != self.sets_in_rows:
+            raise ValueError(f"{place}: a column that names its evaluation needs a set, unless all rows name theirs")
         if (column.variant is None) == bool(self.variants) or column.variant not in (None, *self.variants):
             raise ValueError(f"{place} needs one of the table's variants, or none where it has none")
 
     def _check_row(self, row: TableRow) -> None:
         if (row.prior or row.probe) and not self.saliency:
             raise ValueError(f"row {row.id!r}: probe and prior are for saliency tables")
+        if (row.set is not None) != self.sets_in_rows or (row.set and not self.grid):
+            raise ValueError(f"row {row.id!r}: set is for grids, and for all of their rows or none")
         if self.variants and row.recipe:
             raise ValueError(f"row {row.id!r}: the table has variants: give recipes")
         for variant in row.recipes:
@@ -167,10 +179,13 @@ class PaperTable(Entry):
         known = {row.id for row in self.rows}
         for name in [
             *([self.baseline] if self.baseline else []),
-            *(b for row in self.rows for b in row.baselines or []),
+            *(b for row in self.rows for b in [*(row.baselines or []), *row.mean_of]),
+            *self.searches,
         ]:
             if name not in known:
-                raise ValueError(f"baseline {name!r} is not a row")
+                raise ValueError(f"baseline, mean_of or searches: {name!r} is not a row")
+        if self.searches and not (self.sets_in_rows and self.variants):
+            raise ValueError(f"table {self.name!r}: searches are for rows that are data sets, of several variants")
 
     def _check_saliency(self, columns: SaliencyColumns) -> None:
         if self.evaluations != list(columns.evaluations()):
@@ -192,6 +207,11 @@ class PaperTable(Entry):
     def grid(self) -> bool:
         """Whether its columns cross evaluations, data sets and variants."""
         return any(column.evaluation for column in self.columns)
+
+    @property
+    def sets_in_rows(self) -> bool:
+        """Whether its rows are data sets, as its columns otherwise are."""
+        return any(row.set for row in self.rows)
 
     def heading(self) -> str:
         """How it is called: "Table 1: Linear probe", or its title alone."""
@@ -246,8 +266,14 @@ class PaperTable(Entry):
 
     def about(self, name: str) -> bool:
         """Whether a set has to do with the table."""
-        named = {column.set for column in self.columns} if self.grid else self.sets
+        named = {entry.set for entry in (*self.columns, *self.rows)} if self.grid else self.sets
         return named is None or name in named
+
+    def sets_of_row(
+        self, row: TableRow, evaluation: str, variant: str | None, evaluated: Sequence[str]
+    ) -> Sequence[str]:
+        """The sets whose scores a row is about: its own, or the table's."""
+        return [row.set] if row.set else self.sets_of(evaluation, variant, evaluated)
 
     def reported(self, name: str) -> dict[str, float]:
         """Column name -> percent that the paper prints in row `name`; blank cells and the average are left out."""
@@ -257,14 +283,17 @@ class PaperTable(Entry):
         return {column.name: cell for column, cell in pairs if cell is not None and column.name != AVERAGE}
 
     def reported_under(self, name: str, evaluation: str, variant: str | None) -> dict[str, float]:
-        """Set -> percent that the paper prints in row `name` under one evaluation (of one variant)."""
+        """Set -> percent that the paper prints in row `name` under one evaluation (of one variant).
+
+        A cell of a table whose rows are data sets goes by its column's name, so that rows can be compared.
+        """
         cells = self.reported(name)
         if not self.grid:
             return cells if evaluation in self.evaluations else {}
         return {
-            column.set: cells[column.name]
+            column.set or column.name: cells[column.name]
             for column in self.printed_columns()
-            if column.set and (column.evaluation, column.variant) == (evaluation, variant) and column.name in cells
+            if (column.evaluation, column.variant) == (evaluation, variant) and column.name in cells
         }
 
 

@@ -89,7 +89,7 @@ def _groups(study: Study, tables: Sequence[str], test: ScoreTest) -> list[Group]
 def _cell_label(comparison: Comparison, variant: str | None, name: str) -> str:
     """A column of a grid in words; a data set's key otherwise."""
     wanted = (comparison.evaluation, variant, name)
-    columns = [c for c in comparison.table.columns if (c.evaluation, c.variant, c.set) == wanted]
+    columns = [c for c in comparison.table.columns if (c.evaluation, c.variant, c.set or c.name) == wanted]
     if not columns:
         return name
     named = "@" in comparison.pair[0]  # then the comparison's own label has the variants

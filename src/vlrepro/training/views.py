@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vlrepro.captions.concept_files import KINDS, read_concepts
+from vlrepro.captions.score_files import check_one_a_picture
 from vlrepro.data.augment import Augment, AugmentParameters
 from vlrepro.data.loader import Pictures
 from vlrepro.distributed import rank, world_size
@@ -149,9 +150,11 @@ def read_texts(path: str | Path, captions: str | Path, pictures: Pictures) -> Te
     """Embedded captions by the pictures' positions: (pictures, d) float32 embeddings, or (pictures, L) int64 ids.
 
     `path` holds a row for each row of the caption file `captions`. A picture without a caption has a row of NaN, or
-    of -1. Raises `UserError` where the file cannot be read or is not of these captions, or these are not of the pack.
+    of -1. Raises `UserError` where the file cannot be read or is not of these captions, or these are not of the pack
+    or are several of one picture.
     """
     keys = pq.read_table(captions, columns=["key"]).column("key").to_pylist()
+    check_one_a_picture(keys, captions)
     rows = read_embeddings(path, len(keys), captions)
     if strangers := [key for key in keys if key not in pictures.position]:
         raise UserError(f"{captions}: picture {strangers[0]!r} is not in {pictures.pack.folder}: caption that pack")

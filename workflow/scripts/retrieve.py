@@ -1,0 +1,117 @@
+"""Search pictures by captions and captions by pictures, for one run or several; write a metrics file a run."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vlrepro.data.pack import Pack
+from vlrepro.dual_encoders import DualEncoder, filled, load_dual_encoder
+from vlrepro.errors import run_command
+from vlrepro.evaluation.captioned import Captioned, read_captioned
+from vlrepro.evaluation.galleries import DIRECTIONS, Direction, Gallery, batch_ranks, recall_curve
+from vlrepro.evaluation.many_runs import parser_of_runs, score_runs
+from vlrepro.evaluation.recalls import nearest, recalled
+from vlrepro.evaluation.results import about, metrics, without_scores
+from vlrepro.evaluation.retrieval import Ranks, expected_rank
+from vlrepro.files import read_json
+from vlrepro.randomness import fix_kernels
+from vlrepro.training.outcome import failure_of
+
+SHOWN = 5
+"""Nearest items that are kept of each query, for the gallery of the report."""
+
+
+def main() -> None:
+    """Parse the arguments; for each run encode, search and write."""
+    parser = parser_of_runs(__doc__)
+    parser.add_argument("--captions", default="results/captions", help="folder of the caption files")
+    parser.add_argument("--embeddings", default="results/embeddings", help="folder of their embeddings")
+    arguments = parser.parse_args()
+    evaluation = read_json(arguments.evaluation)
+    fix_kernels(evaluation["threads"])
+    sources: dict[str, Captioned] = {}
+    for entry in evaluation["sets"].values():
+        if gallery_of(entry) not in sources:
+            pack = Pack(Path(arguments.data) / entry["pack"])
+            sources[gallery_of(entry)] = read_captioned(pack, entry, arguments.captions, arguments.embeddings)
+    score_runs(arguments, lambda run, recipe, model: searched(run, recipe, model, evaluation, sources))
+
+
+def gallery_of(entry: Mapping[str, Any]) -> str:
+    """What sets have in common that are a gallery and parts of it."""
+    return json.dumps([entry.get(key) for key in ("pack", "captions", "splits", "captions_each")])
+
+
+def searched(
+    run: str, recipe: Mapping[str, Any], model: str, evaluation: Mapping[str, Any], sources: Mapping[str, Captioned]
+) -> dict[str, Any]:
+    """The metrics of one run; of a set that is a whole gallery also every query's rank and its nearest items."""
+    sets = {name: (entry, sources[gallery_of(entry)]) for name, entry in evaluation["sets"].items()}
+    ranges = {name: source.ranges(entry) for name, (entry, source) in sets.items()}
+    what = {name: about("recall", 0, sum(map(len, found))) for name, found in ranges.items()}
+    encoder = load_dual_encoder(recipe, model, evaluation["pictures"])
+    if failure := failure_of(model):
+        scored = without_scores(evaluation["protocols"], what)
+        return metrics(run, recipe, evaluation, encoder.size, failed=failure, protocols=scored)
+    start = time.monotonic()
+    encoded = {}
+    for key, source in sources.items():
+        pictures = encoder.pictures(source.pack, source.positions.tolist())
+        encoded[key] = Gallery(pictures, texts_of(encoder, source), source.picture_of)
+    seconds = round(time.monotonic() - start, 2)
+    ranks = {
+        (name, direction): batch_ranks(encoded[gallery_of(entry)], ranges[name], direction)
+        for name, (entry, _) in sets.items()
+        for direction in DIRECTIONS
+    }
+    captions = {name: [source.captions_of(found) for found in ranges[name]] for name, (_, source) in sets.items()}
+    scored = {}
+    for key, protocol in evaluation["protocols"].items():
+        direction, top = protocol["direction"], protocol["top"]
+        found = {name: recalled(ranks[name, direction], captions[name], direction, top) | what[name] for name in sets}
+        scored[key] = {"kind": protocol["kind"], "seconds": 0.0, "sets": found}
+        scores = {name: entry["score"] for name, entry in found.items()}
+        print(f"{key}: {', '.join(f'{name} {score:.4f}' for name, score in scores.items())}", flush=True)
+    whole = {
+        name: details(source, encoded[gallery_of(entry)], {way: ranks[name, way][0] for way in DIRECTIONS})
+        for name, (entry, source) in sets.items()
+        if not {"first", "part", "batches"} & entry.keys()
+    }
+    return metrics(run, recipe, evaluation, encoder.size, feature_seconds=seconds, protocols=scored, searches=whole)
+
+
+def texts_of(encoder: DualEncoder, source: Captioned) -> Tensor:
+    """The captions of a gallery (m, d): each sentence is encoded once, so that equal ones are exactly as near."""
+    first = {text: number for number, text in reversed(list(enumerate(source.captions)))}
+    distinct = list(first)
+    rows = encoder.texts(filled(encoder.prompt, distinct), source.rows[list(first.values())])
+    place = {text: number for number, text in enumerate(distinct)}
+    return rows[[place[text] for text in source.captions]]
+
+
+def details(source: Captioned, gallery: Gallery, ranks: Mapping[Direction, Ranks]) -> dict[str, Any]:
+    """A whole gallery query by query: ranks, the numbers of the nearest items, and recall@1 in smaller galleries."""
+    sides = {"text_to_image": (gallery.captions, gallery.pictures), "image_to_text": gallery[:2]}
+    directions = {
+        direction: {
+            "ranks": expected_rank(found).tolist(),
+            "nearest": nearest(*sides[direction], SHOWN).tolist(),
+            "curve": recall_curve(gallery, direction, found, sizes(len(source)), 1),
+        }
+        for direction, found in ranks.items()
+    }
+    keys = [source.pack.rows[position].key for position in source.positions.tolist()]
+    texts = {"captions": list(source.captions), "picture_of": source.picture_of.tolist()}
+    return {"pictures": keys, "directions": directions} | texts
+
+
+def sizes(count: int) -> list[int]:
+    """Sizes of galleries up to `count`, by halves."""
+    return sorted({count >> halves for halves in range(7) if count >> halves})
+
+
+run_command(main)
