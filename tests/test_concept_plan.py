@@ -22,7 +22,7 @@ def values():
     return merged("config.yaml")
 
 
-SEEN = {"captions": "original", "parser": "spacy", "encoder": "visual", "objects": 50, "attributes": 20}
+SEEN = {"captions": "original", "encoder": "visual", "objects": 50, "attributes": 20}
 DISTILLED = {"framework": "clip_distillation", "concepts": "seen"}
 
 
@@ -55,7 +55,6 @@ def test_concepts_are_made_of_captions_and_a_teacher(values, study):
         ({"encoder": "minilm"}, "concepts.seen.encoder: 'minilm' reads no pictures"),
         ({"captions": "elsewhere"}, "concepts.seen.captions: 'elsewhere' is of heldout, not of pretrain"),
         ({"captions": "nowhere"}, "concepts.seen.captions names 'nowhere', which is not under captions"),
-        ({"parser": "nothing"}, "concepts.seen.parser names 'nothing', which is not under parsers"),
         ({"objects": 1}, "concepts.seen.objects"),
         ({"held_out": 1}, "concepts.seen.held_out"),
         ({"heads": {}}, "concepts.seen.heads: unknown key"),
