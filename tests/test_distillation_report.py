@@ -5,6 +5,7 @@ import re
 
 import pytest
 from concept_packs import RECIPE, keys_of, named_shapes, shape_features
+from reporting_site import PACK, Site
 
 from vlrepro.captions.concepts import distil
 from vlrepro.files import write_json
@@ -72,3 +73,14 @@ def test_summaries_are_read_with_their_recipes(summary, tmp_path):
     write_json(tmp_path / "seen-12345678.json", {"pack": "p-0"})
     (found,) = read_concept_summaries([tmp_path / "seen-12345678.summary.json"], [tmp_path / "seen-12345678.json"])
     assert (found.id, found.recipe, found.summary) == ("seen-12345678", {"pack": "p-0"}, summary)
+
+
+def test_the_page_has_the_section_where_there_are_concepts(site, summary, tmp_path):
+    write_json(tmp_path / "seen-12345678.summary.json", summary)
+    write_json(tmp_path / "seen-12345678.json", {"pack": PACK})
+    more = ["--concepts", tmp_path / "seen-12345678.summary.json", "--concept-recipes", tmp_path / "seen-12345678.json"]
+    with_it = Site(site.folder, [*site.arguments, *map(str, more)]).page(output=str(tmp_path / "page.html"))
+    without = site.page(output=str(tmp_path / "other.html"))
+    assert "What the teacher sees: <code>seen-12345678</code>" in with_it
+    assert 'href="#concepts"' in with_it
+    assert "What the teacher sees" not in without
