@@ -102,6 +102,15 @@ class MinedPairs:
 
 
 @dataclass(frozen=True)
+class ConceptSummary:
+    """What was counted of the concepts that a teacher sees in a pack (`vlrepro.captions.concepts.distil`)."""
+
+    id: str
+    recipe: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class PackCount:
     """How many pictures of a pack are usable, from which (source, licence), and (key, reason) of the others."""
 
@@ -169,6 +178,12 @@ def read_scores(paths: Iterable[Path], recipes: Iterable[Path]) -> list[ScoreFil
     """Scores of captions, in the order given."""
     files = zip(paths, recipes, strict=True)
     return [ScoreFile(path.stem, read_json(recipe), pq.read_table(path).to_pandas()) for path, recipe in files]
+
+
+def read_concept_summaries(paths: Iterable[Path], recipes: Iterable[Path]) -> list[ConceptSummary]:
+    """Summaries `<concepts>.summary.json`, in the order given."""
+    files = zip(paths, recipes, strict=True)
+    return [ConceptSummary(recipe.stem, read_json(recipe), read_json(path)) for path, recipe in files]
 
 
 def read_packs(indexes: Iterable[Path]) -> dict[str, pd.DataFrame]:
