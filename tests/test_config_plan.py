@@ -37,6 +37,11 @@ def noise_study():
     return load_study(ROOT / "config/papers/label_noise.yaml")
 
 
+@pytest.fixture(scope="module")
+def diht_study():
+    return load_study(ROOT / "config/papers/diht_gcc.yaml")
+
+
 @pytest.fixture
 def values():
     return copy.deepcopy(merged("config.yaml"))
@@ -88,21 +93,22 @@ TABLES = (
 
 
 @pytest.mark.parametrize("scale", ["config.yaml", "tiny.yaml", "evidence.yaml", "paper.yaml"])
-def test_every_scale_plans_whole_tables(scale, study, noise_study):
-    studies = {entry.slug: entry for entry in (study, noise_study)}
+def test_every_scale_plans_whole_tables(scale, study, noise_study, diht_study):
+    studies = {entry.slug: entry for entry in (study, noise_study, diht_study)}
     plan = make_plan(load_config(merged("config.yaml", scale)), studies)
     names = set(plan.config.tables or TABLES) & set(TABLES) - set(plan.config.without)
     assert {name for name in plan.tables if name.startswith("language_guidance_")} == {
         f"language_guidance_{name}" for name in names
     }
     assert {f"label_noise_table{number}" for number in (1, 2, 3, 4)} <= set(plan.tables)
-    assert set(plan.config.without) <= {table.name for entry in (study, noise_study) for table in entry.tables}
+    assert "diht_gcc_table1" in plan.tables
+    assert set(plan.config.without) <= {table.name for entry in studies.values() for table in entry.tables}
     for table in plan.tables:
         metrics = plan.metrics(table)
         assert len(metrics) == len(set(metrics)) > 0
         assert all(run in plan.runs and evaluation in plan.evaluations for run, evaluation in metrics)
     for run in plan.runs.values():
-        assert run.pack in plan.packs
+        assert run.pack in plan.packs or (run.imported and run.seed == plan.config.seeds[0])
         assert run.pairs is None or run.pairs in plan.pairs
         assert run.texts is None or (run.texts in plan.embeddings and run.captions in plan.captions)
     for pairs in plan.pairs.values():
