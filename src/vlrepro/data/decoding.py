@@ -24,7 +24,7 @@ def decode(data: bytes, canvas: int) -> np.ndarray:
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError(f"{picture.width} x {picture.height} pixels: too many")
             picture.draft("RGB", (canvas, canvas))  # JPEG: decode at a reduced scale
-            return np.asarray(square(_opaque(picture), canvas))
+            return np.asarray(square(opaque(picture), canvas))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"does not decode ({error})") from error
 
@@ -38,7 +38,8 @@ def size_of(data: bytes) -> tuple[int, int]:
         return 0, 0
 
 
-def _opaque(picture: Image.Image) -> Image.Image:
+def opaque(picture: Image.Image) -> Image.Image:
+    """A picture in RGB, over white where it is transparent."""
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
