@@ -12,7 +12,6 @@ import socket
 from typing import Any
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class PrivateAddress(OSError):
@@ -31,28 +30,21 @@ def is_public(address: str) -> bool:
     such an IPv4 address (mapped, 6to4, Teredo, NAT64). Raises `ValueError` where it is no address.
     """
     found = ipaddress.ip_address(address.partition("%")[0])
-    return all(_is_global(one) for one in (found, *_embedded(found)))
+    if isinstance(found, ipaddress.IPv6Address):
+        translated = found.ipv4_mapped or (_low_bits(found) if found in _NAT64 else None)
+        embedded = [found.sixtofour, *(found.teredo or ())]
+        return all(_is_global(one) for one in (translated or found, *embedded) if one is not None)
+    return _is_global(found)
 
 
-def _is_global(address: _Address) -> bool:
+def _low_bits(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+
+
+def _is_global(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     site_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
-    barred = address.is_multicast or address.is_private or address.is_unspecified or address.is_link_local
-    return address.is_global and not barred and not site_local and not _reserved(address)
-
-
-def _reserved(address: _Address) -> bool:
-    # Python calls all of IPv6 outside 2000::/3 reserved, NAT64's prefix among it; that one is judged by what it embeds.
-    return address.is_reserved and not (address.version == 6 and address in _NAT64)
-
-
-def _embedded(address: _Address) -> list[_Address]:
-    """The IPv4 addresses that an IPv6 address stands for."""
-    if address.version == 4:
-        return []
-    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64:
-        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return [one for one in found if one is not None]
+    special = address.is_private or address.is_link_local or address.is_reserved or address.is_unspecified
+    return address.is_global and not (special or site_local or address.is_multicast)
 
 
 def guarded_socket(info: tuple[Any, ...]) -> socket.socket:

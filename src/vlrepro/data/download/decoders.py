@@ -17,6 +17,8 @@ from vlrepro.data.download.options import Rules
 from vlrepro.data.download.pictures import Packed
 
 SECONDS = 60.0  # for one picture; the largest allowed takes a few
+# glibc would give a picture's memory back to the system and ask for it again: a third of the time of large ones
+_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 28), "MALLOC_MMAP_THRESHOLD_": str(1 << 28)}
 
 
 class Decoders:
@@ -59,7 +61,7 @@ class Decoders:
             self._idle.put_nowait(healthy)
 
     async def _start(self) -> Process:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = os.environ | _KEEP_MEMORY | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", worker.__name__, self._rules),
             **{"stdin": PIPE, "stdout": PIPE, "stderr": DEVNULL, "env": environment, "limit": 1 << 20},

@@ -64,8 +64,8 @@ def refusal(status: int, wait: float | None) -> Answer:
 class Outcome:
     """What became of one row of the list; `sha256` is of the bytes as sent, `width` and `height` are theirs in pixels.
 
-    `seconds` is the time in requests, `attempts` the number of tries, of which each may follow redirects. A packed picture is at `offset` of
-    the state's pictures, `length` bytes long, `packed_width` x `packed_height`.
+    `seconds` is the time in requests, `attempts` the number of tries, of which each may follow redirects. A packed
+    picture is at `offset` of the state's pictures, `length` bytes long, `packed_width` x `packed_height`.
     """
 
     row: int

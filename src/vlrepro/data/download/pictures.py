@@ -106,7 +106,7 @@ def _jpeg(data: bytes, picture: Image.Image, rules: Rules) -> tuple[bytes, tuple
     target = _scaled(picture.size, short)
     picture.draft("RGB", (2 * target[0], 2 * target[1]))  # a JPEG's decoder halves sides for free; twice is left over
     made = opaque(_eight_bits(picture))
-    made = made if made.size == target else made.resize(target, Image.Resampling.BICUBIC)
+    made = made if made.size == target else made.resize(target, Image.Resampling.HAMMING)
     if orientation in _TURNS:
         made = made.transpose(_TURNS[orientation])
     stream = io.BytesIO()
