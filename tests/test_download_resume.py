@@ -184,7 +184,7 @@ def test_a_decoder_that_dies_or_stalls_costs_one_picture(monkeypatch, tmp_path):
 
     real = decoders.worker
     fragile = SimpleNamespace(
-        __name__="fragile", LENGTH=real.LENGTH, LENGTHS=real.LENGTHS, decode_answer=real.decode_answer
+        __name__="fragile", READY=real.READY, LENGTH=real.LENGTH, LENGTHS=real.LENGTHS, decode_answer=real.decode_answer
     )
     monkeypatch.setattr(decoders, "worker", fragile)
 
@@ -196,11 +196,16 @@ def test_a_decoder_that_dies_or_stalls_costs_one_picture(monkeypatch, tmp_path):
     assert found == ["ok", "decode", "ok", "decode", "ok", "decode", "ok", "not_image"]
 
 
+def test_workers_that_do_not_start_are_an_error_not_a_bad_picture(monkeypatch):
+    monkeypatch.setattr(decoders, "worker", SimpleNamespace(__name__="no_such_module", READY=b"R"))
+    with pytest.raises(UserError, match="-m no_such_module: it does not start: run it to see why"):
+        asyncio.run(packed(PICTURE))
+
+
+async def packed(data):
+    async with Decoders(Rules(**told()[0]), 1) as pool:
+        return await pool.pack(data)
+
+
 def test_workers_say_what_the_function_says():
-    rules = Rules(**told()[0])
-
-    async def packed(data):
-        async with Decoders(rules, 1) as pool:
-            return await pool.pack(data)
-
-    assert asdict(asyncio.run(packed(PICTURE))) == asdict(pack_picture(PICTURE, rules))
+    assert asdict(asyncio.run(packed(PICTURE))) == asdict(pack_picture(PICTURE, Rules(**told()[0])))

@@ -15,14 +15,24 @@ from types import TracebackType
 from vlrepro.data.download import worker
 from vlrepro.data.download.options import Rules
 from vlrepro.data.download.pictures import Packed
+from vlrepro.errors import UserError
 
 SECONDS = 60.0  # for one picture; the largest allowed takes a few
-# glibc would give a picture's memory back to the system and ask for it again: a third of the time of large ones
-_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 28), "MALLOC_MMAP_THRESHOLD_": str(1 << 28)}
+# Each thread of the numeric libraries would count towards the memory limit. glibc gives a picture's memory back to the
+# system and asks for it again unless told not to: a third of the time that large pictures take.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
+}
 
 
 class Decoders:
-    """`count` worker processes (None: one a core); an asynchronous context manager."""
+    """`count` worker processes (None: one a core); an asynchronous context manager.
+
+    Raises `UserError` where no worker can be started.
+    """
 
     def __init__(self, rules: Rules, count: int | None, seconds: float = SECONDS) -> None:
         self._rules = json.dumps(asdict(rules))
@@ -61,12 +71,14 @@ class Decoders:
             self._idle.put_nowait(healthy)
 
     async def _start(self) -> Process:
-        environment = os.environ | _KEEP_MEMORY | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = os.environ | _ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", worker.__name__, self._rules),
             **{"stdin": PIPE, "stdout": PIPE, "stderr": DEVNULL, "env": environment, "limit": 1 << 20},
         )
         self._all.append(process)
+        if await process.stdout.read(len(worker.READY)) != worker.READY:
+            raise UserError(f"{sys.executable} -m {worker.__name__}: it does not start: run it to see why")
         return process
 
 

@@ -60,7 +60,7 @@ def refusal(status: int, wait: float | None) -> Answer:
     return Answer(f"http_{status}", status, wait=wait, again=again)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one row of the list; `sha256` is of the bytes as sent, `width` and `height` are theirs in pixels.
 

@@ -18,7 +18,6 @@ from vlrepro.data.download.outcomes import NETWORK, OK, Answer, Outcome
 from vlrepro.data.download.schedule import Job, Schedule, host_of
 from vlrepro.errors import UserError
 
-_RESOLVERS = 64  # threads that look up names: the system's call blocks
 _TELL_SECONDS = 30.0
 OUTAGE = 300  # failures to reach anyone in a row, at `OUTAGE_HOSTS` hosts or more, that mean our own network is down
 OUTAGE_HOSTS = 20
@@ -38,7 +37,8 @@ def download(urls: Iterator[str], journal: Journal, rules: Rules, pace: Pace) ->
 
 
 async def _run(schedule: Schedule, journal: Journal, rules: Rules, pace: Pace) -> None:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_RESOLVERS))
+    # Names are looked up in threads, as the system's call blocks: enough that dead names keep none waiting.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(pace.connections))
     async with Client(rules, pace) as client, Decoders(rules, pace.decoders) as decoders:
         recorder = _Recorder(journal)
         await _Run(schedule, recorder, client, decoders, rules, pace).all()
