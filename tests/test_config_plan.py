@@ -51,6 +51,7 @@ def planned(values, study):
     return make_plan(load_config(values), {study.slug: study})
 
 
+FROM_WEB = {"source": "web", "path": "a.tsv", "revision": "1", "web": {"format": "redcaps"}}
 COMPOSED = {"source": "composed", "compose": {"objects": "openmoji", "backgrounds": "openclipart"}}
 
 
@@ -65,6 +66,29 @@ def composed_recipe(values, study, **changes):
     values["sets"]["openmoji"]["pack"] = "new"
     packs = planned(values, study).packs
     return next((name, recipe) for name, recipe in packs.items() if name.startswith("new-"))
+
+
+def test_a_downloaded_pack_is_identified_by_what_is_kept_not_by_the_pace(values, study):
+    def key(**changes):
+        chosen = copy.deepcopy(values)
+        web = FROM_WEB["web"] | {name: value for name, value in changes.items() if name not in FROM_WEB}
+        chosen["packs"]["new"] = FROM_WEB | {"web": web} | {name: changes[name] for name in changes if name in FROM_WEB}
+        chosen["sets"]["openmoji"]["pack"] = "new"
+        packs = planned(chosen, study).packs
+        return next((name, recipe) for name, recipe in packs.items() if name.startswith("new-"))
+
+    name, recipe = key()
+    assert (recipe["source"], recipe["path"], recipe["digest"]) == ("web", "a.tsv", None)
+    assert recipe["web"]["format"] == "redcaps"
+    assert "pace" not in recipe["web"]
+    assert key(pace={"connections": 1, "contact": "me"}, path="b.tsv")[0] == name
+    for change in ({"short_side": None}, {"quality": 90}, {"max_bytes": 10}, {"revision": "2"}):
+        assert key(**change)[0] != name
+    assert all(
+        set(recipe) == {"source", "path", "digest"}
+        for recipe in planned(values, study).packs.values()
+        if recipe["source"] == "local"
+    )
 
 
 def test_a_composed_pack_is_identified_by_its_parts_and_choices(values, study):
@@ -159,6 +183,17 @@ def test_evidence_reuses_the_pocket_runs(study):
         (("packs", "pretrain", "compose"), {"objects": "openmoji", "backgrounds": "digits"}, "source composed needs"),
         (("packs", "new"), {"source": "composed", "revision": "1"}, "source composed needs compose, and only it"),
         (("packs", "new"), {**COMPOSED, "revision": "1"}, "source composed takes no path, digest or revision"),
+        (("packs", "new"), {"source": "web", "path": "a.tsv", "revision": "1"}, "source web needs web, and only it"),
+        (("packs", "pretrain", "web"), {"format": "redcaps"}, "source web needs web, and only it"),
+        (("packs", "new"), {**FROM_WEB, "revision": None, "digest": "0" * 64}, "source web takes no digest"),
+        (("packs", "new"), {**FROM_WEB, "path": None}, "give the path of the pack"),
+        (("packs", "new"), {**FROM_WEB, "web": {"format": "laion"}}, "packs.new.web.format"),
+        (("packs", "new"), {**FROM_WEB, "web": {"format": "redcaps", "max_pixels": 10**9}}, "packs.new.web.max_pixels"),
+        (
+            ("packs", "new"),
+            {**FROM_WEB, "web": {"format": "redcaps", "pace": {"contact": "me\r\nHost: x"}}},
+            "packs.new.web.pace.contact",
+        ),
         (("packs", "new"), composed(objects="moon"), "packs.new.compose.objects names 'moon'"),
         (("packs", "new"), composed(backgrounds="sky"), "packs.new.compose.backgrounds names 'sky'"),
         (("packs", "new"), composed(sides=[50, 120]), "sides must ascend and fit the canvas"),

@@ -12,7 +12,9 @@ from vlrepro.plan.jobs import alone, evaluation_jobs, training_jobs
 from vlrepro.tables.study import load_study
 
 ROOT = Path(__file__).parents[1]
-STUDIES = {name: load_study(ROOT / f"config/papers/{name}.yaml") for name in ("language_guidance", "label_noise", "diht_gcc")}
+STUDIES = {
+    name: load_study(ROOT / f"config/papers/{name}.yaml") for name in ("language_guidance", "label_noise", "diht_gcc")
+}
 
 
 def configured(**changes):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import shape_pictures
+from conftest import draw_shape, shape_pictures
 from pass_models import concepts_of
 from PIL import Image
 from revision_outputs import OUTPUTS as OTHERS
@@ -29,7 +29,10 @@ from vlrepro.captions.refine import Candidate, choose
 from vlrepro.captions.scorer import load_scorer, score
 from vlrepro.captions.sources import original_captions
 from vlrepro.captions.stand_ins import train_stand_in
+from vlrepro.config.data import WebConfig
 from vlrepro.data.augment import Augment, AugmentationOptions
+from vlrepro.data.download.options import Rules
+from vlrepro.data.download.pictures import pack_picture
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, write_pack
 from vlrepro.data.sources.composed import compose
@@ -84,6 +87,16 @@ def composed():
     for picture in islice(compose(pack(), Pack(folder), options), 8):
         pixels = [np.asarray(Image.open(io.BytesIO(data))) for data in (picture.data, picture.mask)]
         found += [float(values.mean()) for values in pixels]
+    return found
+
+
+def download_pictures():
+    """Mean colours of downloaded pictures that are kept and scaled, and of one that is not."""
+    entry = WebConfig(format="conceptual_captions", short_side=20).model_dump(exclude={"pace"})
+    found = []
+    for size in (16, 24, 90):
+        packed = pack_picture(draw_shape("ellipse", "red", 0, size), Rules(**entry))
+        found += [float(packed.packed_width), float(np.asarray(Image.open(io.BytesIO(packed.data))).mean())]
     return found
 
 
@@ -261,6 +274,7 @@ OUTPUTS = {
     "captions.sources": sources,
     "data.loader": loader,
     "data.augment": augment,
+    "data.download.pictures": download_pictures,
     "data.sources.composed": composed,
     "captions.captioner": captioner,
     "captions.scorer": scorer,

@@ -59,6 +59,16 @@ def index_of(pack):
     return f"results/data/{pack}/index.parquet"
 
 
+def packs_from_web(wanted):
+    """A pattern of the packs that are downloaded from lists of URLs, or of the others."""
+    return any_of(key for key, recipe in PLAN.packs.items() if ("web" in recipe) == wanted)
+
+
+def pace_of(pack):
+    """JSON: how hard the network is asked for a downloaded pack."""
+    return CONFIG.packs[pack.rpartition("-")[0]].web.pace.model_dump_json()
+
+
 def captions_by(*methods):
     """A pattern of the ids of the caption sources made by one of the methods."""
     return "|".join(key for key, recipe in PLAN.captions.items() if recipe["method"] in methods) or "none"

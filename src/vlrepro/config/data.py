@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from vlrepro.config.base import Digest, Positive, Share, Slug, Strict
+
+Header = Annotated[str, Field(pattern=r"^[\x20-\x7e]+$")]  # what an HTTP header may hold
 
 
 class ComposeConfig(Strict):
@@ -33,10 +35,43 @@ class ComposeConfig(Strict):
         return self
 
 
+class PaceConfig(Strict):
+    """How hard a download asks the network, which changes no result: `vlrepro.data.download.options.Pace`."""
+
+    connections: Positive = 256
+    per_host: Positive = 4
+    delay: float = Field(0.1, ge=0)
+    connect: float = Field(10, gt=0)
+    read: float = Field(15, gt=0)
+    total: float = Field(60, gt=0)
+    attempts: Positive = 3
+    backoff: float = Field(1, ge=0)
+    longest_wait: float = Field(120, ge=0)
+    decoders: Positive | None = None
+    home_page: Header | None = None
+    contact: Header | None = None
+
+
+class WebConfig(Strict):
+    """A list of URLs and what is kept of the pictures there: `vlrepro.data.download.options.Rules`."""
+
+    format: Literal["conceptual_captions", "redcaps"]
+    short_side: Positive | None = 256
+    quality: int = Field(95, ge=1, le=95)
+    min_side: Positive = 16
+    max_bytes: Positive = 20_000_000
+    max_pixels: int = Field(64_000_000, gt=0, le=64_000_000)
+    max_frames: Positive = 1000
+    max_redirects: int = Field(5, ge=0)
+    allow_private: bool = False
+    pace: PaceConfig = PaceConfig()
+
+
 class PackConfig(Strict):
     """Where an image set comes from. `digest` is the SHA-256 of the pack's SHA256SUMS.
 
     The source `composed` takes `compose` instead of a path, a digest or a revision: its packs' digests identify it.
+    The source `web` takes `web` beside the path of a list of URLs and a revision: what comes is known afterwards only.
     """
 
     source: str
@@ -44,11 +79,16 @@ class PackConfig(Strict):
     digest: Digest | None = None
     revision: str | None = None
     compose: ComposeConfig | None = None
+    web: WebConfig | None = None
 
     @model_validator(mode="after")
     def _identified(self) -> PackConfig:
         if (self.compose is not None) != (self.source == "composed"):
             raise ValueError("source composed needs compose, and only it")
+        if (self.web is not None) != (self.source == "web"):
+            raise ValueError("source web needs web, and only it")
+        if self.web is not None and self.digest is not None:
+            raise ValueError("source web takes no digest: give a revision")
         if self.compose is not None:
             if (self.path, self.digest, self.revision) != (None, None, None):
                 raise ValueError("source composed takes no path, digest or revision")

@@ -47,7 +47,7 @@ def _decoded(data: bytes, finish: Callable[[Image.Image], Image.Image], reducibl
                 raise ValueError(f"{picture.width} x {picture.height} pixels: too many")
             if reducible_to is not None:
                 picture.draft("RGB", (reducible_to, reducible_to))  # JPEG: decode at a reduced scale
-            return np.asarray(finish(_opaque(picture)))
+            return np.asarray(finish(opaque(picture)))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"does not decode ({error})") from error
 
@@ -67,7 +67,8 @@ def size_of(data: bytes) -> tuple[int, int]:
         return 0, 0
 
 
-def _opaque(picture: Image.Image) -> Image.Image:
+def opaque(picture: Image.Image) -> Image.Image:
+    """A picture in RGB, over white where it is transparent."""
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")

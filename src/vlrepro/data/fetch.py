@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,13 @@ from vlrepro.files import file_digest, write_text
 REJECTED = "rejected.csv"
 
 
-def fetch_pack(recipe: Mapping[str, Any], folder: str | Path, limit: float) -> tuple[int, int]:
+def fetch_pack(
+    recipe: Mapping[str, Any],
+    folder: str | Path,
+    limit: float,
+    state: str | Path | None = None,
+    pace: Mapping[str, Any] | None = None,
+) -> tuple[int, int]:
     """Bring the pack of `recipe` (see `bring`) into `folder`; return (usable, rejected) pictures.
 
     The index that is left lists usable pictures only; `rejected.csv` lists the others with their reasons.
@@ -28,7 +35,7 @@ def fetch_pack(recipe: Mapping[str, Any], folder: str | Path, limit: float) -> t
             decode exceeds `limit`.
     """
     folder = Path(folder)
-    bring(recipe, folder)
+    bring(recipe, folder, state, pace)
     rows = read_index(folder / INDEX)
     reasons = _undecodable(Pack(folder))
     _check_limit(reasons, len(rows), limit, recipe["path"] or recipe["source"])
@@ -39,16 +46,30 @@ def fetch_pack(recipe: Mapping[str, Any], folder: str | Path, limit: float) -> t
     write_text(folder / REJECTED, text.getvalue())
     if reasons:
         write_index(folder / INDEX, [row for row in rows if row.key not in reasons])
+    if state and "web" in recipe:
+        shutil.rmtree(state)
     return len(rows) - len(reasons), len(reasons)
 
 
-def bring(recipe: Mapping[str, Any], folder: str | Path) -> None:
+def bring(
+    recipe: Mapping[str, Any],
+    folder: str | Path,
+    state: str | Path | None = None,
+    pace: Mapping[str, Any] | None = None,
+) -> None:
     """Have the source of `recipe` (source, path, digest, or compose for a set made here) write its pack into `folder`.
 
+    A recipe with `web` is a download, at `pace`, which goes on from `state` where an earlier one was interrupted.
     Raises `UserError` where the source or its digest is not as the config says.
     """
     _check_digest(recipe)
-    _source(recipe["source"]).fetch(recipe.get("compose") or recipe["path"], folder)
+    source = _source(recipe["source"])
+    if "web" not in recipe:
+        source.fetch(recipe.get("compose") or recipe["path"], folder)
+    elif state is None or pace is None:
+        raise UserError(f"{recipe['path']}: a list of URLs: make its pack with the rule fetch_web_pack")
+    else:
+        source.fetch(recipe["path"], folder, recipe["web"], state, pace)
 
 
 def _source(name: str) -> ModuleType:

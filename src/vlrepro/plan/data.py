@@ -25,9 +25,13 @@ class DataPlanner:
         pack = self.config.packs[name]
         if pack.compose:
             return self._composed(name, pack.compose)
-        identity = pack.digest or digest_of([pack.source, pack.revision])
-        key = f"{name}-{identity[:8]}"
-        self.plan.packs[key] = {"source": pack.source, "path": pack.path, "digest": pack.digest}
+        entry = {"source": pack.source, "path": pack.path, "digest": pack.digest}
+        identified: list[object] = [pack.source, pack.revision]
+        if pack.web:
+            entry["web"] = pack.web.model_dump(mode="json", exclude={"pace"})
+            identified += [entry["web"], revision_of("data.download.pictures")]
+        key = f"{name}-{(pack.digest or digest_of(identified))[:8]}"
+        self.plan.packs[key] = entry
         return key
 
     def _composed(self, name: str, compose: ComposeConfig) -> str:

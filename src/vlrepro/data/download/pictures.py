@@ -1,0 +1,127 @@
+"""From a server's bytes to a clean JPEG: what they are, whether they are safe to decode, what of them is kept.
+
+Nothing of a file is believed but its pixels: its name and type are not looked at, its metadata is dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from vlrepro.data.decoding import opaque
+from vlrepro.data.download.jpeg import stripped
+from vlrepro.data.download.options import Rules
+
+REVISION = 1
+_SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+}
+_ORIENTATION = 0x0112  # Exif's tag; below, what makes a picture upright under each of its values
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A picture to be packed (`data`, empty where the `reason` is not ok) and the facts of what was sent."""
+
+    reason: str
+    sha256: str
+    width: int = 0
+    height: int = 0
+    packed_width: int = 0
+    packed_height: int = 0
+    data: bytes = b""
+
+
+class _Refused(Exception):
+    """A picture that breaks a rule; the argument is the ledger's reason."""
+
+
+def kind_of(data: bytes) -> str | None:
+    """Pillow's name of the format that `data` begins as, None where it is none that we read."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for magic, name in _SIGNATURES.items() if data.startswith(magic)), None)
+
+
+def pack_picture(data: bytes, rules: Rules) -> Packed:
+    """Check `data` and make it the JPEG that is packed; never raises, whatever the bytes are.
+
+    The first frame counts, upright, over white where it is transparent. A JPEG that needs none of that and is not
+    over `rules.short_side` keeps its own compressed pixels.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    kind = kind_of(data)
+    if kind is None:
+        return Packed("not_image", digest)
+    size = (0, 0)
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind]) as picture:
+            size = picture.size
+            _check(picture, rules)
+            made, packed_size = _jpeg(data, picture, rules)
+        return Packed("ok", digest, *size, *packed_size, made)
+    except _Refused as error:
+        return Packed(str(error), digest, *size)
+    except Image.DecompressionBombError:
+        return Packed("bomb", digest, *size)
+    except Exception:  # decoders raise errors of every kind at hostile bytes
+        return Packed("decode", digest, *size)
+
+
+def _check(picture: Image.Image, rules: Rules) -> None:
+    """Refuse by the header alone, before any pixel is decoded."""
+    if min(picture.size) < rules.min_side:
+        raise _Refused("too_small")
+    frames = getattr(picture, "n_frames", 1)  # of a GIF: walks its blocks, which may also enlarge its canvas
+    if picture.width * picture.height > rules.max_pixels or frames > rules.max_frames:
+        raise _Refused("bomb")
+
+
+def _jpeg(data: bytes, picture: Image.Image, rules: Rules) -> tuple[bytes, tuple[int, int]]:
+    """The JPEG to pack and its width and height."""
+    orientation = picture.getexif().get(_ORIENTATION, 1)
+    short = rules.short_side or min(picture.size)
+    if picture.format == "JPEG" and picture.mode in ("L", "RGB") and orientation == 1 and min(picture.size) <= short:
+        picture.load()  # decodes all of it: the proof that it is whole
+        kept = stripped(data)
+        if kept:
+            return kept, picture.size
+    target = _scaled(picture.size, short)
+    picture.draft("RGB", (2 * target[0], 2 * target[1]))  # a JPEG's decoder halves sides for free; twice is left over
+    made = opaque(_eight_bits(picture))
+    made = made if made.size == target else made.resize(target, Image.Resampling.HAMMING)
+    if orientation in _TURNS:
+        made = made.transpose(_TURNS[orientation])
+    stream = io.BytesIO()
+    made.save(stream, "JPEG", quality=rules.quality)
+    return stream.getvalue(), made.size
+
+
+def _scaled(size: tuple[int, int], short: int) -> tuple[int, int]:
+    """`size` with its short side scaled down to `short`; never up."""
+    scale = min(1.0, short / min(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """16-bit greys as 8-bit ones, which Pillow would clip; anything else as it is."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
