@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from vlrepro.data.download.ledger import summarise
+from vlrepro.data.download.outcomes import Outcome
 from vlrepro.errors import UserError
 from vlrepro.tables.audit import audit
 from vlrepro.tables.cells import Cells, SetInfo
@@ -138,7 +140,8 @@ def test_what_does_not_fit_is_refused(change, words):
 
 
 def ledger(dead, total=1000):
-    return {"urls": total, "ok": total - dead, "reasons": {"http_404": dead - 5, "dns": 5}}
+    reasons = ["ok"] * (total - dead) + ["http_404"] * (dead - 5) + ["dns"] * 5
+    return summarise({row: Outcome(row, reason) for row, reason in enumerate(reasons)}, "conceptual_captions")
 
 
 @pytest.mark.parametrize(("dead", "outcome"), [(200, "supported"), (151, "supported"), (90, "contradicted")])

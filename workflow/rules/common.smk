@@ -353,6 +353,13 @@ def pair_summaries(study):
     return [f"results/pairs/{pairs}.summary.json" for pairs in PLAN.needed(runs_of(study))["pairs"]]
 
 
+def ledgers_of(study):
+    """The summaries of the ledgers of the downloaded packs that a study's evaluations are about."""
+    evaluations = [evaluation for table in tables_of(study) for evaluation in table.evaluations]
+    packs = PLAN.needed([*runs_of(study), *evaluations])["packs"]
+    return [f"results/data/{pack}/ledger.summary.json" for pack in packs if PLAN.packs[pack]["source"] == "web"]
+
+
 def scored_of(study, saliency=False):
     """<run>/<evaluation> of all metrics of a study's tables, of frozen features or of saliency maps."""
     scored = (pair for table in tables_of(study) for pair in PLAN.metrics(f"{study}_{table.name}"))

@@ -47,6 +47,7 @@ rule judge_claims:
     input:
         cells=lambda wildcards: cells_of(wildcards.study),
         summaries=ancient(lambda wildcards: pair_summaries(wildcards.study)),
+        ledgers=ancient(lambda wildcards: ledgers_of(wildcards.study)),
         study="config/papers/{study}.yaml",
     output:
         multiext("results/{scale}/claims/{study}", ".json", ".md"),
@@ -69,7 +70,7 @@ rule judge_claims:
         benchmarks=lambda wildcards, input: "results/benchmarks/train_model",  # files may be missing: no input
     shell:
         "python workflow/scripts/judge_claims.py --study {input.study} --cells {input.cells}"
-        " --summaries {input.summaries} --runs {params.runs} --benchmarks {params.benchmarks}"
+        " --summaries {input.summaries} --ledgers {input.ledgers} --runs {params.runs} --benchmarks {params.benchmarks}"
         " --scale {wildcards.scale} --sets {params.sets:q} --output {output} > {log} 2>&1"
 
 

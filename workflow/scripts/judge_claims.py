@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--study", required=True)
     parser.add_argument("--cells", nargs="+", required=True, help="the cells of all tables that are built")
     parser.add_argument("--summaries", nargs="*", default=[], help="files <pairs>-<digest>.summary.json")
+    parser.add_argument("--ledgers", nargs="*", default=[], help="summaries of ledgers, <pack>-<digest>/<file>")
     parser.add_argument("--runs", nargs="*", default=[], help="ids of the runs whose cost is compared")
     parser.add_argument("--benchmarks", help="folder of the runs' benchmark files; those that are missing are left out")
     parser.add_argument("--scale", required=True)
@@ -30,8 +31,10 @@ def main() -> None:
     arguments = parser.parse_args()
     cells = read_cells(arguments.cells, {name: title for name, (title, _) in arguments.sets.items()})
     summaries = {Path(path).name.rsplit("-", 1)[0]: read_json(path) for path in arguments.summaries}
+    ledgers = {Path(path).parent.name.rsplit("-", 1)[0]: read_json(path) for path in arguments.ledgers}
     timings = seconds_of(arguments.runs, arguments.benchmarks) if arguments.benchmarks else {}
-    claims = judge_claims(load_study(arguments.study), cells, arguments.scale, summaries, timings=timings)
+    study = load_study(arguments.study)
+    claims = judge_claims(study, cells, arguments.scale, summaries, timings=timings, ledgers=ledgers)
     for output in arguments.output:
         write_text(output, RENDERERS[Path(output).suffix](claims, arguments.scale))
 

@@ -243,11 +243,12 @@ class CaptionerConfig(CheckpointConfig):
 class WeightsConfig(Strict):
     """A file of weights that the user supplies: its path, its SHA-256, and whether its licence is accepted.
 
+    Of the SHA-256 the first eight digits will do, which torchvision publishes in the names of its files.
     Pictures are scaled to `size` pixels for it.
     """
 
     path: str
-    digest: Digest
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
     size: Positive
     accept_licence: bool = False
 

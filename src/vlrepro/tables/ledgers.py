@@ -20,9 +20,8 @@ def judge_ledger(test: LedgerTest, ledgers: Mapping[str, Mapping[str, Any]]) -> 
     summary = ledgers.get(test.pack)
     if summary is None:
         return Verdict("not testable", reason=f"Nothing is downloaded at this scale, so {test.pack} has no ledger.")
-    total, reasons = summary["urls"], summary["reasons"]
-    dead = total - summary["ok"]
-    named = sorted(reasons.items(), key=lambda entry: -entry[1])[:_NAMED]
+    total, dead = summary["urls"], summary["missing"]
+    named = [entry for entry in summary["by_reason"].items() if entry[0] != "ok"][:_NAMED]
     words = f"Of {total:,} links {dead:,} ({100 * dead / total:.1f} %) bring no picture"
     words += f", the most for {', '.join(f'{name} ({count:,})' for name, count in named)}." if named else "."
     low, high = test.dead
