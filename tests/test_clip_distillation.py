@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,13 +14,20 @@ from hypothesis import strategies as st
 from pass_models import OPTIONS, ROWS, WIDTH, Plain, batch_of, concepts_of, model_of
 from torch.nn.functional import one_hot
 
+from vlrepro import frameworks
+from vlrepro.data.augment import Augment, AugmentationOptions
+from vlrepro.data.loader import Pictures
+from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
 from vlrepro.evaluation.joint import load_joint, picture_features, text_features
-from vlrepro.frameworks import Batch, build_framework
+from vlrepro.frameworks import Batch, Concepts, build_framework, framework_module
 from vlrepro.frameworks.clip_distillation import soft_cross_entropy
 from vlrepro.frameworks.clip_hard_negatives import hn_nce
+from vlrepro.training import views
 from vlrepro.training.loop import train
+from vlrepro.training.state import StateFolder
 from vlrepro.training.trainer import Trainer
+from vlrepro.training.views import Views, read_pairs
 
 SIZES = {"objects": 7, "attributes": 5}
 
@@ -167,6 +175,35 @@ def test_training_twice_and_resumed_gives_the_same_bits(shape_pack, recipe, tmp_
 def test_settings_that_cannot_be_are_refused(options, words):
     with pytest.raises(UserError, match=words):
         build_framework("clip_distillation", Plain(), OPTIONS | SIZES | options)
+
+
+def test_concepts_follow_their_pictures_in_one_process_and_in_several(shape_pack, monkeypatch):
+    pictures = Pictures(Pack(shape_pack), 24)
+    still = Augment(AugmentationOptions(size=24, scale=(1.0, 1.0), ratio=(1.0, 1.0), mean=(0, 0, 0), std=(1, 1, 1)))
+    places = torch.arange(64)[:, None]  # each picture's one concept is its own number
+    concepts = Concepts(places, places / 64, places, places / 64)
+    arguments = (pictures, read_pairs(None, pictures), [still], 16, 0)
+    batch = Views(*arguments, concepts=concepts).step(5)
+    assert torch.equal(batch.views[0], pictures.batch(batch.concepts.objects[:, 0]) / 255)
+    monkeypatch.setattr(views, "world_size", lambda: 4)
+    parts = []
+    for number in range(4):
+        monkeypatch.setattr(views, "rank", lambda number=number: number)
+        parts.append(Views(*arguments, concepts=concepts).step(5).concepts)
+    for whole, rows in zip(batch.concepts, zip(*parts, strict=True), strict=True):
+        assert [len(part) for part in rows] == [4] * 4
+        assert torch.equal(torch.cat(rows), whole)
+
+
+def test_concepts_go_where_the_model_is(recipe, tmp_path):
+    trainer = Trainer(caption_recipe(recipe), StateFolder(tmp_path, "one"), torch.device("cpu"), "run")
+    trainer.device = torch.device("meta")
+    assert {rows.device.type for rows in trainer.placed(batch_of("clip_distillation")).concepts} == {"meta"}
+
+
+def test_only_one_framework_distils():
+    names = {path.stem for path in Path(frameworks.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {name for name in names if getattr(framework_module(name), "CONCEPTS", False)} == {"clip_distillation"}
 
 
 def test_a_framework_that_distils_nothing_takes_no_concepts(shape_pack, recipe, tmp_path):

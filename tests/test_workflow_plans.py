@@ -80,6 +80,14 @@ def test_dry_runs_schedule_what_was_asked(clone, arguments, trained, evaluated, 
     assert not (clone / "results").exists()
 
 
+def test_distillation_parses_captions_and_asks_the_teacher_once(clone):
+    recipes = "recipes={'clip': {'framework': 'clip_distillation', 'concepts': 'seen'}}"
+    jobs = planned_jobs(
+        snakemake(clone, "language_guidance_frameworks", "-n", "--quiet", "rules", "--config", recipes).stdout
+    )
+    assert jobs["parse_captions"] == jobs["distil_concepts"] == 1
+
+
 def test_runs_that_share_a_job_are_those_of_one_table(clone):
     """Whatever is asked for, as many runs are made in jobs of several and alone as there are."""
     for target, trained in (("label_noise_table1", NOISE_TABLE1), ("label_noise_table2", NOISE_TABLE2 + 7)):

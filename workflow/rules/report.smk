@@ -106,6 +106,8 @@ rule build_report:
         captions=ancient(expand("results/captions/{captions}.parquet", captions=PLAN.captions)),
         caption_recipes=ancient(expand("results/recipes/captions/{captions}.json", captions=PLAN.captions)),
         caption_summaries=ancient(counted_captions()),
+        concepts=ancient(expand("results/concepts/{concepts}.summary.json", concepts=PLAN.concepts)),
+        concept_recipes=ancient(expand("results/recipes/concepts/{concepts}.json", concepts=PLAN.concepts)),
         scores=ancient(expand("results/scores/{scores}.parquet", scores=PLAN.scores)),
         score_recipes=ancient(expand("results/recipes/scores/{scores}.json", scores=PLAN.scores)),
         pairs=ancient(expand("results/pairs/{pairs}.parquet", pairs=PLAN.pairs)),
@@ -137,7 +139,9 @@ rule build_report:
         " --tables {input.tables} --galleries {input.galleries} --figures {input.figures} --runs {input.runs}"
         " --checkpoints {input.checkpoints}"
         " --captions {input.captions} --caption-recipes {input.caption_recipes}"
-        " --caption-summaries {input.caption_summaries} --scores {input.scores} --score-recipes {input.score_recipes}"
+        " --caption-summaries {input.caption_summaries}"
+        " --concepts {input.concepts} --concept-recipes {input.concept_recipes}"
+        " --scores {input.scores} --score-recipes {input.score_recipes}"
         " --pairs {input.pairs} --pair-summaries {input.pair_summaries} --pair-recipes {input.pair_recipes}"
         " --indexes {input.indexes} --rejected {input.rejected} --benchmarks {params.benchmarks}"
         " --command {params.command:q} --style {input.style} --output {output} > {log} 2>&1"

@@ -11,6 +11,7 @@ from vlrepro.reporting.inputs import (
     count_pack,
     read_benchmarks,
     read_captions,
+    read_concept_summaries,
     read_failures,
     read_packs,
     read_pairs,
@@ -47,6 +48,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--captions", nargs="*", type=Path, default=[])
     parser.add_argument("--caption-recipes", nargs="*", type=Path, default=[], help="in the order of --captions")
     parser.add_argument("--caption-summaries", nargs="*", type=Path, default=[], help="<captions>.summary.json")
+    parser.add_argument("--concepts", nargs="*", type=Path, default=[], help="<concepts>.summary.json")
+    parser.add_argument("--concept-recipes", nargs="*", type=Path, default=[], help="in the order of --concepts")
     parser.add_argument("--scores", nargs="*", type=Path, default=[])
     parser.add_argument("--score-recipes", nargs="*", type=Path, default=[], help="in the order of --scores")
     parser.add_argument("--pairs", nargs="*", type=Path, default=[])
@@ -71,7 +74,8 @@ def read_report(arguments: argparse.Namespace) -> Report:
     scores = read_scores(arguments.scores, arguments.score_recipes)
     checkpoints = {path.stem: read_json(path) for path in arguments.checkpoints}
     triples = list(zip(arguments.pairs, arguments.pair_summaries, arguments.pair_recipes, strict=True))
-    shown = {entry.recipe["pack"] for entry in captions.values()} | {
+    concepts = read_concept_summaries(arguments.concepts, arguments.concept_recipes)
+    shown = {entry.recipe["pack"] for entry in (*captions.values(), *concepts)} | {
         read_json(recipe)["pack"] for *_, recipe in triples
     }
     indexes = {path.parent.name: path for path in arguments.indexes}
@@ -106,6 +110,7 @@ def read_report(arguments: argparse.Namespace) -> Report:
         versions=package_versions(),
         commit=git_commit(),
         command=arguments.command,
+        concepts=concepts,
     )
 
 

@@ -206,12 +206,15 @@ def _measured(places: Tensor, rows: Tensor, targets: Tensor, chosen: Tensor, fit
     """The agreement of the pictures `chosen`, and of two that look at no picture.
 
     `frequent` names the words that most of the fitted captions name, whatever the picture; `shuffled` is what the head
-    sees in the next of the pictures.
+    sees in another of the pictures, drawn by lot.
     """
     counts = targets[fitted].flatten()
     frequent = counts[counts >= 0].bincount().argsort(descending=True, stable=True)[: places.shape[1]]
     own, named = places[rows[chosen]], targets[chosen]
-    others = {"teacher": own, "frequent": frequent.expand(len(own), -1), "shuffled": own.roll(1, 0)}
+    order = torch.randperm(len(own), generator=torch_generator(0, "concepts", "shuffled"))
+    shuffled = own.clone()
+    shuffled[order] = own[order.roll(1)]
+    others = {"teacher": own, "frequent": frequent.expand(len(own), -1), "shuffled": shuffled}
     found = {name: agreement(seen, named) for name, seen in others.items()}
     return {"pictures": len(own)} | {
         name: {"recall": _number(entry.recall), "first": _number(entry.first)} for name, entry in found.items()

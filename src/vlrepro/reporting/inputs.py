@@ -102,6 +102,15 @@ class MinedPairs:
 
 
 @dataclass(frozen=True)
+class ConceptSummary:
+    """What was counted of the concepts that a teacher sees in a pack (`vlrepro.captions.concepts.distil`)."""
+
+    id: str
+    recipe: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class PackCount:
     """How many pictures of a pack are usable, from which (source, licence), and (key, reason) of the others."""
 
@@ -171,6 +180,12 @@ def read_scores(paths: Iterable[Path], recipes: Iterable[Path]) -> list[ScoreFil
     return [ScoreFile(path.stem, read_json(recipe), pq.read_table(path).to_pandas()) for path, recipe in files]
 
 
+def read_concept_summaries(paths: Iterable[Path], recipes: Iterable[Path]) -> list[ConceptSummary]:
+    """Summaries `<concepts>.summary.json`, in the order given."""
+    files = zip(paths, recipes, strict=True)
+    return [ConceptSummary(recipe.stem, read_json(recipe), read_json(path)) for path, recipe in files]
+
+
 def read_packs(indexes: Iterable[Path]) -> dict[str, pd.DataFrame]:
     """Pack id -> what its index says of each picture, in the columns of a caption file without captions."""
     columns = ["key", "caption", "group", "concept", "label"]
@@ -231,7 +246,9 @@ def recipe_titles(studies: Iterable[Study]) -> dict[str, str]:
     titles: dict[str, str] = {}
     for table in (table for study in studies for table in study.tables):
         for row in table.rows:
-            if row.recipe:
+            if row.set:
+                titles = table.scored_on(row) | titles
+            elif row.recipe:
                 titles.setdefault(row.recipe, row.full_label())
             for variant, recipe in row.recipes.items():
                 if recipe:

@@ -121,6 +121,7 @@ def _sections(report: Report) -> list[tuple[str, str, Html]]:
         *([("saliency", "Saliency maps", sections.galleries(report))] if report.galleries else []),
         ("training", "Training", sections.training(report)),
         *([("captions", "Captions", sections.captions(report))] if report.captions else []),
+        *([("concepts", "Concepts", sections.concepts(report))] if report.concepts else []),
         *([("pairs", "Pairs", sections.pairs(report))] if report.mined else []),
         *([("stand-ins", "Stand-ins", sections.stand_ins(report))] if report.scores else []),
         ("runs", "What was run", sections.runs(report)),

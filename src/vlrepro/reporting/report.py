@@ -9,7 +9,15 @@ from typing import Any
 
 from vlrepro.reporting.answers import Answers
 from vlrepro.reporting.gallery import Show
-from vlrepro.reporting.inputs import CaptionFile, MinedPairs, PackCount, ScoreFile, TrainedRun, recipes_of
+from vlrepro.reporting.inputs import (
+    CaptionFile,
+    ConceptSummary,
+    MinedPairs,
+    PackCount,
+    ScoreFile,
+    TrainedRun,
+    recipes_of,
+)
 from vlrepro.reporting.refinement import Costs
 from vlrepro.reporting.summary import Claim
 from vlrepro.tables.study import Study
@@ -47,6 +55,7 @@ class Report:
     versions: Sequence[tuple[str, str]]
     commit: str | None
     command: str
+    concepts: Sequence[ConceptSummary] = ()
 
     @property
     def scale(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vlrepro.reporting.distillation import concept_section
 from vlrepro.reporting.filtering import filter_section
 from vlrepro.reporting.gallery import caption_examples, pair_gallery, refinement_gallery
 from vlrepro.reporting.inputs import name_of, recipe_titles
@@ -69,6 +70,15 @@ def captions(report: Report) -> Html:
     for source in report.captions.values():
         title = join(["Kinds of captions: ", element("code", source.id)])
         blocks.append(folded(title, caption_examples(source, report.shows[source.recipe["pack"]])))
+    return join(blocks)
+
+
+def concepts(report: Report) -> Html:
+    """What teachers see, one after another."""
+    blocks = []
+    for found in report.concepts:
+        title = element("h3", "What the teacher sees: ", element("code", found.id))
+        blocks += [title, concept_section(found, report.shows[found.recipe["pack"]])]
     return join(blocks)
 
 
