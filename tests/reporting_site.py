@@ -245,11 +245,14 @@ def caption_files(folder: Path) -> list[str]:
             both | {f"score_{name}": values for name, values in scores.items()},
         ),
         "clean": ({"method": "clean"}, truth["clean"], ["clean"] * 60, {}),
+        "cat": ({"method": "filtered", "sources": {"original": "original-00000000"}}, hostile, kinds, {}),
     }
     for name, (recipe, captions, kind, more) in sources.items():
         columns = truth | {"caption": [" ".join(text.split()) for text in captions], "kind": kind} | more
-        pq.write_table(pa.table(columns), folder / f"captions/{name}-00000000.parquet")
+        kept = [row for row in range(60) if name != "cat" or row % 5]  # the filter drops what is hostile
+        pq.write_table(pa.table(columns).take(kept), folder / f"captions/{name}-00000000.parquet")
         write_json(folder / f"captions/{name}-00000000.json", recipe | {"pack": PACK})
+    write_json(folder / "captions/cat-00000000.summary.json", filter_summary(truth["key"], hostile))
     counts = {source: chosen.count(source) for source in SCORED}
     write_json(folder / "captions/refined-00000000.summary.json", {"pictures": 60, "chosen": counts})
     write_json(folder / "captions/generated-00000000.summary.json", {"pictures": 60, "seconds": 1.25, "empty": {}})
@@ -264,6 +267,18 @@ def caption_files(folder: Path) -> list[str]:
         *("--scores", *(f"{folder}/scores/{name}_by_scorer-00000000.parquet" for name in scores)),
         *("--score-recipes", *(f"{folder}/scores/{name}_by_scorer-00000000.json" for name in scores)),
     ]
+
+
+def filter_summary(keys: list[str], hostile: list[str]) -> dict[str, Any]:
+    """What a filter counted that dropped every fifth caption as too plain, and every tenth also for its text."""
+
+    def entry(step: int, threshold: str) -> dict[str, Any]:
+        dropped = list(range(0, 60, step))
+        examples = [{"key": keys[at], "caption": hostile[at], "why": f"because {hostile[at]}"} for at in dropped]
+        return {"threshold": threshold, "kept": 60 - len(dropped), "dropped": len(dropped), "examples": examples}
+
+    rules = {"complexity": entry(5, "at least 1"), "text": entry(10, HOSTILE[0])}
+    return {"captions": 60, "kept": 48, "rules": rules, "dropped_by": {"complexity": 6, "complexity + text": 6}}
 
 
 def pair_files(folder: Path) -> list[str]:

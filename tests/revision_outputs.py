@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from cat_outputs import OUTPUTS as CAT
 from concept_packs import RECIPE, keys_of, named_shapes, shape_features
 from conftest import shape_pictures
 from diht_checkpoints import TINY, random_clip, save_diht
@@ -154,6 +155,7 @@ def galleries() -> list[float]:
 OUTPUTS: dict[str, Callable[[], list]] = {
     "data.corruptions": corruptions,
     "captions.ranking": ranking,
+    **CAT,
     "captions.concepts": concepts,
     "pairs.torchvision_encoding": torchvision_encoding,
     "captions.every": every,

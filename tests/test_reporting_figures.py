@@ -108,7 +108,8 @@ def test_only_the_nearest_of_several_neighbours_is_shown(site, tmp_path) -> None
 
 def test_only_sources_that_count_have_a_summary(site) -> None:
     found = read_all_captions(site.folder)
-    assert {name for name, source in found.items() if source.summary} == {"generated-00000000", "refined-00000000"}
+    counted = {f"{name}-00000000" for name in ("generated", "refined", "cat")}
+    assert {name for name, source in found.items() if source.summary} == counted
     assert found["refined-00000000"].summary["pictures"] == 60
     path = site.folder / "captions/clean-00000000.parquet"
     assert read_captions([path], [path.with_suffix(".json")], [])["clean-00000000"].name == "clean"

@@ -39,7 +39,14 @@ def values():
         "setup": "a model",
         "evaluations": {name: {"title": name.upper()} | text for name in ("t2i", "i2t")},
         "tables": [
-            {"name": "table1", "number": 1, "title": "By set", "evaluations": ["t2i", "i2t"], "columns": columns}
+            {
+                "name": "table1",
+                "number": 1,
+                "title": "By set",
+                "model": "Model",
+                "evaluations": ["t2i", "i2t"],
+                "columns": columns,
+            }
             | {"rows": rows}
             | words
         ],

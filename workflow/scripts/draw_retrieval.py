@@ -37,8 +37,7 @@ def main() -> None:
         for metrics in arguments.metrics:
             if found := read_searches(metrics, name):
                 runs[recipe_of(found.run)].append(found)
-        labels = {table.row(row).key_of(variant): title for variant, title in table.variants.items()}
-        models = {label: runs[recipe] for recipe, label in labels.items() if recipe}
+        models = {label: runs[recipe] for recipe, label in table.scored_on(table.row(row)).items()}
         with house_style():
             drawing = draw_recall_curve(path.stem, titles[name]["title"], models)
             save(drawing, path.parent)

@@ -36,6 +36,7 @@ FLOOR = 0.5
 """Readings less confident than this are not kept: the reader makes letters of almost any edge."""
 _VALUE = pa.struct([("texts", pa.list_(pa.string())), ("confidences", pa.list_(pa.float64()))])
 _GRID = 32  # the detector's pictures have sides of a multiple of this
+_NARROWEST = 8  # times as long as wide: RapidOCR puts a longer line in a taller picture itself
 
 
 class Spotted(NamedTuple):
@@ -79,9 +80,20 @@ def load_spotter(spotter: Mapping[str, Any]) -> RapidOCR:
 
 def spot(engine: RapidOCR, picture: np.ndarray) -> Spotted:
     """The texts in one picture, (height, width, 3) uint8 in RGB; confidences are rounded to four digits."""
-    found, _ = engine(np.ascontiguousarray(picture[:, :, ::-1]), use_cls=False)
+    found, _ = engine(np.ascontiguousarray(_widened(picture)[:, :, ::-1]), use_cls=False)
     kept = [(text.strip(), round(float(confidence), 4)) for _, text, confidence in found or [] if text.strip()]
     return Spotted([text for text, _ in kept], [confidence for _, confidence in kept])
+
+
+def _widened(picture: np.ndarray) -> np.ndarray:
+    """The picture with its edges repeated where a side is short: RapidOCR would enlarge a sliver to millions of pixels.
+
+    A side becomes at least one step of the detector's grid, and an eighth of the other.
+    """
+    least = max(_GRID, -(-max(picture.shape[:2]) // _NARROWEST))
+    missing = [max(0, least - side) for side in picture.shape[:2]]
+    around = [(gap // 2, gap - gap // 2) for gap in missing]
+    return np.pad(picture, [*around, (0, 0)], mode="edge") if any(missing) else picture
 
 
 def spot_pack(recipe: Mapping[str, Any], pack: Pack, state: str | Path) -> dict[str, Spotted]:

@@ -246,7 +246,9 @@ def recipe_titles(studies: Iterable[Study]) -> dict[str, str]:
     titles: dict[str, str] = {}
     for table in (table for study in studies for table in study.tables):
         for row in table.rows:
-            if row.recipe:
+            if row.set:
+                titles = table.scored_on(row) | titles
+            elif row.recipe:
                 titles.setdefault(row.recipe, row.full_label())
             for variant, recipe in row.recipes.items():
                 if recipe:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from vlrepro.tables.cells import Cells
 from vlrepro.tables.parts import Column, Part, Row
 from vlrepro.tables.scored import Scored
-from vlrepro.tables.study import PaperColumn, PaperTable, Study
+from vlrepro.tables.study import PaperColumn, PaperTable, Study, TableRow
 
 
 def grid_parts(
@@ -31,7 +31,7 @@ def grid_parts(
     ours = [
         Row(
             row.id,
-            row.label,
+            _label(row, cells, scale),
             row.block,
             tuple(scored[c.evaluation].mean(row, c.variant, row.set or c.set) for c in chosen),
         )
@@ -81,8 +81,13 @@ def columns_note(table: PaperTable, cells: Cells, scale: str) -> list[str]:
 def _column(study: Study, table: PaperTable, column: PaperColumn, cells: Cells, scale: str) -> Column:
     group = table.group_of(column)
     if not table.variants and (scale != "paper" or column.extra):
-        group = _titles(cells).get(column.set, group)
+        group = _titles(cells).get(column.set, group if column.set or column.extra else "")
     return Column(column.name, column.title, study.evaluations[column.evaluation].title, group=group)
+
+
+def _label(row: TableRow, cells: Cells, scale: str) -> str:
+    """A row's label; at another scale than the paper's, of a row that is a data set of the paper, our data set's."""
+    return _titles(cells).get(row.set, row.label) if scale != "paper" and row.reported else row.label
 
 
 def _titles(cells: Cells) -> dict[str | None, str]:

@@ -104,7 +104,8 @@ class PaperTable(Entry):
     column for each of `evaluations`, the mean over the data sets (`sets`, or all), for each of `variants`; `models`
     adds each backbone's parameters and feature width. `variants` (key -> title) are what a row has one recipe each of,
     such as encoders.
-    `searches` are rows of a table of retrieval with variants whose queries the report shows.
+    Where its rows are data sets, `model` names what is scored on them, unless variants do; `searches` are those whose
+    queries the report shows.
     The columns of a table with `saliency` are the scores of each method's maps.
     """
 
@@ -121,6 +122,7 @@ class PaperTable(Entry):
     columns: list[PaperColumn] = Field(default_factory=list)
     models: bool = False
     saliency: SaliencyColumns | None = None
+    model: Text | None = None
     searches: list[Slug] = Field(default_factory=list)
     rows: list[TableRow]
     notes: list[Text] = Field(default_factory=list)
@@ -184,8 +186,12 @@ class PaperTable(Entry):
         ]:
             if name not in known:
                 raise ValueError(f"baseline, mean_of or searches: {name!r} is not a row")
-        if self.searches and not (self.sets_in_rows and self.variants):
-            raise ValueError(f"table {self.name!r}: searches are for rows that are data sets, of several variants")
+        if self.searches and not self.sets_in_rows:
+            raise ValueError(f"table {self.name!r}: searches are for rows that are data sets")
+        if bool(self.model) != (self.sets_in_rows and not self.variants):
+            raise ValueError(
+                f"table {self.name!r}: model is for rows that are data sets, and names what is scored there"
+            )
 
     def _check_saliency(self, columns: SaliencyColumns) -> None:
         if self.evaluations != list(columns.evaluations()):
@@ -263,6 +269,13 @@ class PaperTable(Entry):
             chosen = (c for c in self.printed_columns() if (c.evaluation, c.variant) == (evaluation, variant))
             return [column.set for column in chosen if column.set]
         return evaluated if self.sets is None else self.sets
+
+    def scored_on(self, row: TableRow) -> dict[str, str]:
+        """Recipe -> what it is called, of a row that is a data set."""
+        keys = {
+            row.key_of(variant): self.variants.get(variant or "", self.model or "") for variant in self.every_variant()
+        }
+        return {key: title for key, title in keys.items() if key}
 
     def about(self, name: str) -> bool:
         """Whether a set has to do with the table."""
