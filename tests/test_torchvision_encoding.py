@@ -110,7 +110,7 @@ def test_a_pickle_is_not_run(teacher, tmp_path):
 
     _, entry = teacher(image_size=SIZE)
     path = tmp_path / "bomb.pth"
-    path.write_bytes(pickle.dumps(Bomb()))
+    path.write_bytes(pickle.dumps(Bomb(), protocol=2))
     for state in (None, {"heads.head.weight": Bomb()}, [1, 2]):
         if state is not None:
             torch.save(state, path)
