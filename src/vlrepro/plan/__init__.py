@@ -111,9 +111,13 @@ class _Planner:
 
     def imported(self, name: str, dual_encoder: str, seed: int) -> str:
         """A run whose weights are a dual encoder's."""
-        recipe = {"framework": PRETRAINED, "options": {}, "steps": 0, "pack": None} | self.data.dual_encoder(
-            dual_encoder
-        )
+        recipe = {
+            "framework": PRETRAINED,
+            "options": {},
+            "steps": 0,
+            "pack": None,
+            "seed": seed,
+        } | self.data.dual_encoder(dual_encoder)
         key = f"{name}-seed{seed}-{digest_of(recipe)[:8]}"
         self.plan.runs[key] = Run(key, name, seed, recipe, None, None, None, None)
         return key

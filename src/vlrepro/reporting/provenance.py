@@ -94,8 +94,9 @@ def recipe_grid(
     names = list(dict.fromkeys(run.name for run in runs))
     found = {name: [run for run in runs if run.name == name] for name in names}
     facts = {name: _facts(found[name][0].recipe, recipes[name]) for name in names}
-    noisy = any(run.recipe["options"].get("label_noise") for run in runs)
-    heads = [head for head in next(iter(facts.values()), {}) if noisy or head != "Label noise"]
+    some = {"Label noise": any(run.recipe["options"].get("label_noise") for run in runs)}
+    some["Concepts"] = any(run.recipe.get("concepts") for run in runs)
+    heads = [head for head in next(iter(facts.values()), {}) if some.get(head, True)]
     same = [head for head in heads if len({str(facts[name][head]) for name in names}) == 1]
     shown = [head for head in heads if head not in same]
     rows = [
@@ -129,12 +130,19 @@ def _run(run: TrainedRun, failures: Mapping[tuple[str, int], str]) -> Html:
 
 
 def _facts(recipe: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Heading -> what a recipe says under it; `entry` is the recipe in the configuration."""
+    """Heading -> what a recipe says under it; `entry` is the recipe in the configuration.
+
+    Of weights that are given nothing is said but that they are.
+    """
+    if "dual_encoder" in recipe:
+        heads = ("Augmentation", "Pairs", "Captions read", "Concepts", "Label noise", "Backbone", "Batch", "Steps")
+        return {"Framework": f"given ({recipe['dual_encoder']['kind']})"} | dict.fromkeys(heads, "–")
     return {
         "Framework": recipe["framework"],
         "Augmentation": _augmentation(entry["augmentation"]),
         "Pairs": _pairs(recipe),
         "Captions read": element("code", recipe["texts"]) if recipe["texts"] else "none",
+        "Concepts": element("code", recipe["concepts"]) if recipe.get("concepts") else "none",
         "Label noise": _label_noise(recipe["options"].get("label_noise")),
         "Backbone": _backbone(recipe["backbone"]),
         "Batch": recipe["batch_size"],
