@@ -138,6 +138,15 @@ def test_a_part_a_batch_and_the_first_pictures_are_consecutive(files):
         found.ranges({"batches": 5})
 
 
+def test_the_head_keeps_the_captions_of_its_pictures(files):
+    found = read(files).head(2)
+    assert found.positions.tolist() == [0, 3]
+    assert found.picture_of.tolist() == [0, 0, 1, 1]
+    assert found.captions == ("caption 1", "caption 5", "caption 0", "caption 2")
+    assert found.rows.tolist() == [[2, 3], [10, 11], [0, 1], [4, 5]]
+    assert read(files).head(9).captions == read(files).captions
+
+
 def test_so_many_captions_of_each(files):
     found = read(files, captions_each=1)
     assert found.captions == ("caption 1", "caption 0", "caption 4")

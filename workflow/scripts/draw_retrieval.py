@@ -1,13 +1,13 @@
 """Draw what retrieval found for a table's rows: recall against the size of the gallery, and single queries."""
 
 import argparse
-from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vlrepro.errors import run_command
 from vlrepro.files import read_json, write_text
 from vlrepro.reporting.drawing import house_style, save
-from vlrepro.reporting.gallery import LARGEST, picture_source
+from vlrepro.reporting.gallery import picture_source
 from vlrepro.reporting.markup import join
 from vlrepro.reporting.retrieval_curve import draw_recall_curve
 from vlrepro.reporting.retrieval_gallery import retrieval_gallery
@@ -16,9 +16,12 @@ from vlrepro.reporting.sections import figure_of
 from vlrepro.tables.cells import recipe_of
 from vlrepro.tables.study import load_study
 
+SIDE = 56
+"""Pixels of a picture's side."""
+
 
 def main() -> None:
-    """Parse the arguments, draw the curve, then the queries of the first model's first run."""
+    """Parse the arguments; draw a curve for each row, and for the first the queries of the first model's first run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", required=True)
     parser.add_argument("--table", required=True, help="the table's name; its `searches` are the rows that are shown")
@@ -31,21 +34,28 @@ def main() -> None:
     arguments = parser.parse_args()
     table, titles = load_study(arguments.study).table(arguments.table), read_json(arguments.sets)["sets"]
     blocks = []
-    for row, pack, path in zip(table.searches, arguments.packs, arguments.figures, strict=True):
-        name = table.row(row).set or ""
-        runs: dict[str, list[Searched]] = defaultdict(list)
-        for metrics in arguments.metrics:
-            if found := read_searches(metrics, name):
-                runs[recipe_of(found.run)].append(found)
-        models = {label: runs[recipe] for recipe, label in table.scored_on(table.row(row)).items()}
+    for name, pack, path in zip(table.searches, arguments.packs, arguments.figures, strict=True):
+        row = table.row(name)
+        title, models = titles[row.set]["title"], searched_by(table.scored_on(row), arguments.metrics, row.set)
         with house_style():
-            drawing = draw_recall_curve(path.stem, titles[name]["title"], models)
+            drawing = draw_recall_curve(path.stem, title, models)
             save(drawing, path.parent)
         blocks.append(figure_of(drawing.texts(), path))
-        show = picture_source(arguments.data / pack, LARGEST)
         shown = [(label, found[0]) for label, found in models.items() if found][:1]
-        blocks += [retrieval_gallery(titles[name]["title"], label, found, show) for label, found in shown]
+        if name == table.searches[0]:  # pictures weigh more in the page than they tell
+            show = picture_source(arguments.data / pack, SIDE)
+            blocks += [retrieval_gallery(title, label, found, show) for label, found in shown]
     write_text(arguments.output, join(blocks))
+
+
+def searched_by(labels: Mapping[str, str], metrics: Sequence[Path], name: str) -> dict[str, list[Searched]]:
+    """Label of each recipe in `labels` -> what its runs found in the set `name`, but for those that failed to train."""
+    runs: dict[str, list[Searched]] = {label: [] for label in labels.values()}
+    for path in metrics:
+        found = read_searches(path, name)
+        if found and (label := labels.get(recipe_of(found.run))):
+            runs[label].append(found)
+    return runs
 
 
 run_command(main)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,19 @@ def main() -> None:
     arguments = parser.parse_args()
     evaluation = read_json(arguments.evaluation)
     fix_kernels(evaluation["threads"])
-    sources: dict[str, Captioned] = {}
+    entries: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for entry in evaluation["sets"].values():
-        if gallery_of(entry) not in sources:
-            pack = Pack(Path(arguments.data) / entry["pack"])
-            sources[gallery_of(entry)] = read_captioned(pack, entry, arguments.captions, arguments.embeddings)
+        entries[gallery_of(entry)].append(entry)
+    sources = {}
+    for key, found in entries.items():
+        pack = Pack(Path(arguments.data) / found[0]["pack"])
+        every = read_captioned(pack, found[0], arguments.captions, arguments.embeddings)
+        sources[key] = every.head(max(entry.get("first", len(every)) for entry in found))
     score_runs(arguments, lambda run, recipe, model: searched(run, recipe, model, evaluation, sources))
 
 
 def gallery_of(entry: Mapping[str, Any]) -> str:
-    """What sets have in common that are a gallery and parts of it."""
+    """What sets have in common that are a gallery and parts of it, of which as much is encoded as one of them needs."""
     return json.dumps([entry.get(key) for key in ("pack", "captions", "splits", "captions_each")])
 
 
@@ -79,7 +83,7 @@ def searched(
     whole = {
         name: details(source, encoded[gallery_of(entry)], {way: ranks[name, way][0] for way in DIRECTIONS})
         for name, (entry, source) in sets.items()
-        if not {"first", "part", "batches"} & entry.keys()
+        if ranges[name] == [range(len(source))]
     }
     return metrics(run, recipe, evaluation, encoder.size, feature_seconds=seconds, protocols=scored, searches=whole)
 

@@ -36,6 +36,12 @@ class Captioned:
         """How many pictures it has."""
         return len(self.positions)
 
+    def head(self, count: int) -> Captioned:
+        """Its first `count` pictures, or all where there are fewer, with their captions."""
+        inside = self.picture_of < count
+        texts = tuple(text for text, kept in zip(self.captions, inside.tolist(), strict=True) if kept)
+        return Captioned(self.pack, self.positions[:count], self.picture_of[inside], texts, self.rows[inside])
+
     def ranges(self, entry: Mapping[str, Any]) -> list[range]:
         """The consecutive pictures that an entry of the evaluation's recipe searches by themselves.
 
