@@ -120,10 +120,13 @@ def sizes_unjudged(judged: JudgedClaim) -> JudgedClaim:
     test, mean = judged.claim.test, judged.ours.difference
     if not isinstance(test, ScoreTest) or not (test.margin or test.tolerance) or mean is None:
         return judged
-    place = "contains" if mean.low <= test.bound() <= mean.high else "excludes"
-    reason = (
-        f"the interval {place} {signed_points(test.bound())} points; sizes of effects are judged at scale paper alone"
-    )
+    if test.tolerance:
+        place = "is" if judge(mean, "equal", test.bound(), test.reach()) == "supported" else "is not"
+        found = f"{place} within {test.tolerance:g} points of {signed_points(test.bound())}"
+    else:
+        place = "contains" if mean.low <= test.bound() <= mean.high else "excludes"
+        found = f"{place} {signed_points(test.bound())} points"
+    reason = f"the interval {found}; sizes of effects are judged at scale paper alone"
     return replace(judged, ours=replace(judged.ours, outcome="not testable", reason=reason))
 
 

@@ -264,11 +264,11 @@ class PaperTable(Entry):
         return [column for column in self.printed_columns() if column.name != AVERAGE]
 
     def sets_of(self, evaluation: str, variant: str | None, evaluated: Sequence[str]) -> Sequence[str]:
-        """The sets whose scores the table is about: its columns', its `sets`, or all that were evaluated."""
+        """The sets whose scores the table is about: its columns', those of its `sets` that were evaluated, or all."""
         if self.grid:
             chosen = (c for c in self.printed_columns() if (c.evaluation, c.variant) == (evaluation, variant))
             return [column.set for column in chosen if column.set]
-        return evaluated if self.sets is None else self.sets
+        return evaluated if self.sets is None else [name for name in self.sets if name in evaluated] or self.sets
 
     def scored_on(self, row: TableRow) -> dict[str, str]:
         """Recipe -> what it is called, of a row that is a data set."""

@@ -121,6 +121,9 @@ def _judge_mean(found: Sequence[Group], wanted: Sequence[Group], test: ScoreTest
     for group in found:
         for label, value in zip(group.labels, group.differences, strict=True):
             by_column.setdefault(label, []).append(value)
+    if len(cases) == 1:
+        reason = f"The printed difference is {_points(cases)} points ({', '.join(by_column)})."
+        return Verdict("contradicted" if outcome == "undecided" else outcome, reason=reason)
     parts = ", ".join(f"{label} {_points(values)}" for label, values in by_column.items())
     rows = ", ".join(f"{group.comparison.label()} {_points(group.differences)}" for group in found)
     several = f"; by comparison: {rows}" if len(found) > 1 else ""
