@@ -120,9 +120,9 @@ def sizes_unjudged(judged: JudgedClaim) -> JudgedClaim:
     test, mean = judged.claim.test, judged.ours.difference
     if not isinstance(test, ScoreTest) or not (test.margin or test.tolerance) or mean is None:
         return judged
-    if test.tolerance:
+    if not test.margin:
         place = "is" if judge(mean, "equal", test.bound(), test.reach()) == "supported" else "is not"
-        found = f"{place} within {test.tolerance:g} points of {signed_points(test.bound())}"
+        found = f"{place} within {test.tolerance:g} points"
     else:
         place = "contains" if mean.low <= test.bound() <= mean.high else "excludes"
         found = f"{place} {signed_points(test.bound())} points"
