@@ -66,7 +66,7 @@ def _rank(rank: float) -> Html:
 
 def _picture(found: Searched, number: int, right: bool, show: Show, missed: bool = False) -> Html:
     picture = show(found.keys[number], found.captions[found.captions_of(number)[0]])
-    return element("figure", picture, _mark(right, missed), class_="right" if right else "wrong")
+    return element("div", picture, _mark(right, missed), class_="right" if right else "wrong")
 
 
 def _caption(text: str, right: bool, missed: bool = False) -> Html:
