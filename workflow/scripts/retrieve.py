@@ -26,6 +26,10 @@ SHOWN = 5
 """Nearest items that are kept of each query, for the gallery of the report."""
 
 
+DRAWS = 6
+"""Galleries of a size, at least, where recall by size has no closed form."""
+
+
 def main() -> None:
     """Parse the arguments; for each run encode, search and write."""
     parser = parser_of_runs(__doc__)
@@ -104,7 +108,7 @@ def details(source: Captioned, gallery: Gallery, ranks: Mapping[Direction, Ranks
         direction: {
             "ranks": expected_rank(found).tolist(),
             "nearest": nearest(*sides[direction], SHOWN).tolist(),
-            "curve": recall_curve(gallery, direction, found, sizes(len(source)), 1),
+            "curve": recall_curve(gallery, direction, found, sizes(len(source)), 1, DRAWS),
         }
         for direction, found in ranks.items()
     }
