@@ -47,6 +47,11 @@ def paired_indexes():
     return [index_of(pack) for pack in dict.fromkeys(recipe["pack"] for recipe in PLAN.pairs.values())]
 
 
+def learnt_captions():
+    """The caption sources that runs learn from, in training or as pairs; not those of galleries that are searched."""
+    return PLAN.needed(PLAN.runs)["captions"]
+
+
 def counted_captions():
     """The summaries of the caption sources whose makers count."""
     made = [key for key, recipe in PLAN.captions.items() if recipe["method"] in ("generated", "refined", "filtered")]
