@@ -21,7 +21,7 @@ from vlrepro.reporting.refinement import (
     summary_grid,
 )
 from vlrepro.reporting.report import Report, short_title
-from vlrepro.tables.study import Study
+from vlrepro.tables.study import PaperTable, Study
 
 
 def figure(report: Report, name: str) -> Html:
@@ -91,10 +91,20 @@ def pairs(report: Report) -> Html:
     return join(blocks)
 
 
-def galleries(report: Report) -> Html:
-    """The galleries, folded: they are long."""
-    titles = {(study.slug, table.name): table.heading() for study in report.studies for table in study.tables}
-    return join(folded(titles[key], Html(gallery)) for key, gallery in report.galleries.items())
+def saliency_maps(report: Report) -> Html:
+    """The galleries of saliency maps, folded: they are long."""
+    return join(folded(table.heading(), gallery) for table, gallery in _galleries(report) if not table.searches)
+
+
+def searches(report: Report) -> Html:
+    """What retrieval found, table by table, the first unfolded."""
+    found = [entry for entry in _galleries(report) if entry[0].searches]
+    return join(folded(table.heading(), shown, unfolded=place == 0) for place, (table, shown) in enumerate(found))
+
+
+def _galleries(report: Report) -> list[tuple[PaperTable, Html]]:
+    tables = {(study.slug, table.name): table for study in report.studies for table in study.tables}
+    return [(tables[key], Html(gallery)) for key, gallery in report.galleries.items()]
 
 
 def stand_ins(report: Report) -> Html:
