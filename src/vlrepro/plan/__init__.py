@@ -85,6 +85,7 @@ class _Planner:
             if row.probe
             for run in self.runs([row.recipe])
         ]
+        self._check_imported(table.name, [*runs, *(run for run, _ in controls)], [trained])
         priors = (trained,) if any(row.prior for row in table.rows) else ()
         shown = {name: self.runs([table.row(name).recipe])[:1] for name in table.saliency.gallery}
         gallery = {name: found[0] for name, found in shown.items() if found}
@@ -125,10 +126,10 @@ class _Planner:
     def _check_encoders(self, table: str, runs: Iterable[str], evaluations: Iterable[str]) -> None:
         """Zero-shot prompts are embedded by one encoder, which must be that of every run's captions."""
         wanted = {encoder for key in evaluations for encoder in self.evaluations.encoders(key)}
+        self._check_imported(table, runs, evaluations)
         for run in runs:
             name = self.plan.runs[run].recipe_name
             if self.plan.runs[run].imported:
-                self._check_imported(name, table, evaluations)
                 continue
             encoder = self.config.recipes[name].text_encoder
             if wanted - {encoder}:
@@ -137,13 +138,16 @@ class _Planner:
                     f"by {', '.join(sorted(wanted))}: give the recipe or evaluation.protocols the other's"
                 )
 
-    def _check_imported(self, name: str, table: str, evaluations: Iterable[str]) -> None:
-        for key in evaluations:
-            if self.plan.evaluations[key].script != "retrieve":
-                suite = self.plan.evaluations[key].suite
+    def _check_imported(self, table: str, runs: Iterable[str], evaluations: Iterable[str]) -> None:
+        """Weights that are given bring their own encoders, which retrieval alone knows how to ask."""
+        suites = [
+            self.plan.evaluations[key].suite for key in evaluations if self.plan.evaluations[key].script != "retrieve"
+        ]
+        for name in (self.plan.runs[run].recipe_name for run in runs if self.plan.runs[run].imported):
+            if suites:
                 raise UserError(
-                    f"recipes.{name}: table {table} asks for suite {suite}, but a dual encoder that is given is scored "
-                    "by retrieval alone: take the row or the evaluation out"
+                    f"recipes.{name}: table {table} asks for suite {suites[0]}, but a dual encoder that is given is "
+                    "scored by retrieval alone: take the row or the evaluation out"
                 )
 
     def run(self, name: str, seed: int) -> str:
