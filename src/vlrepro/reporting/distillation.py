@@ -7,7 +7,7 @@ from typing import Any
 
 from vlrepro.reporting.gallery import Show
 from vlrepro.reporting.inputs import ConceptSummary
-from vlrepro.reporting.markup import Html, bullets, element, grid, join, quoted
+from vlrepro.reporting.markup import Html, element, grid, join, quoted
 
 _KINDS = ("objects", "attributes")
 _BY = {
@@ -27,7 +27,8 @@ def concept_section(concepts: ConceptSummary, show: Show) -> Html:
         "in a picture are kept as targets. Below is how many of a caption's own words are among them."
     )
     examples = [join([show(entry["key"], entry["key"]), _example(entry)]) for entry in summary["examples"]]
-    shown = [element("h4", "Held-out pictures"), bullets(examples)] if examples else []
+    cards = element("ul", *(element("li", example) for example in examples), class_="seen")
+    shown = [element("h4", "Held-out pictures"), cards] if examples else []
     return join([element("p", words), agreement_grid(summary), *shown])
 
 

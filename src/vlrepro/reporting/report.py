@@ -28,10 +28,10 @@ class Report:
     """Everything that the page is made of.
 
     `config` is the resolved configuration; `answers` is what `vlrepro.reporting.answers.compare` found, `claims`,
-    `claim_pages` and `audits`, all keyed by study; `tables` and `galleries` (of saliency maps and of queries) by (study,
-    table name); the latter four hold HTML that is escaped already. `figures` maps a figure's name to its texts and file, `captions`
-    ids to sources, `shows` a pack's id to a function that shows its pictures, `costs` an artefact's id to seconds and
-    peak MB, `failures` (recipe, seed) to why it failed to train.
+    `claim_pages` and `audits`, all keyed by study; `tables` and `galleries` (saliency maps, queries) by (study, table
+    name); the latter four hold HTML that is escaped already. `figures` maps a figure's name to its texts and file,
+    `captions` ids to sources, `shows` a pack's id to a function that shows its pictures, `costs` an artefact's id to
+    seconds and peak MB, `failures` (recipe, seed) to why it failed to train.
     """
 
     config: Mapping[str, Any]
