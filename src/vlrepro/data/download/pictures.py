@@ -10,13 +10,15 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from vlrepro.data.decoding import opaque
 from vlrepro.data.download.jpeg import stripped
 from vlrepro.data.download.options import Rules
+from vlrepro.data.download.scaling import scaled_down
 
-REVISION = 1
+REVISION = 2
 _SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -103,10 +105,10 @@ def _jpeg(data: bytes, picture: Image.Image, rules: Rules) -> tuple[bytes, tuple
         kept = stripped(data)
         if kept:
             return kept, picture.size
-    target = _scaled(picture.size, short)
-    picture.draft("RGB", (2 * target[0], 2 * target[1]))  # a JPEG's decoder halves sides for free; twice is left over
-    made = opaque(_eight_bits(picture))
-    made = made if made.size == target else made.resize(target, Image.Resampling.HAMMING)
+    target = _target(picture.size, short)
+    factor = _factor(picture.size, target)
+    pixels = _fast_pixels(data, picture, factor)
+    made = Image.fromarray(scaled_down(_pixels(picture, factor) if pixels is None else pixels, target))
     if orientation in _TURNS:
         made = made.transpose(_TURNS[orientation])
     stream = io.BytesIO()
@@ -114,7 +116,39 @@ def _jpeg(data: bytes, picture: Image.Image, rules: Rules) -> tuple[bytes, tuple
     return stream.getvalue(), made.size
 
 
-def _scaled(size: tuple[int, int], short: int) -> tuple[int, int]:
+def _fast_pixels(data: bytes, picture: Image.Image, factor: int) -> np.ndarray | None:
+    """A faultless JPEG's pixels (height, width, 3) with sides divided by `factor`, rounded up; None for any other.
+
+    libjpeg warns of what is cut short or damaged and makes pixels up; `strict` refuses them. Pillow then decides, which
+    refuses what is cut short and bears with what all readers do. At each factor all of the data is decoded.
+    """
+    if picture.format != "JPEG" or picture.mode not in ("L", "RGB"):
+        return None
+    width, height = (-(-side // factor) for side in picture.size)
+    try:
+        if simplejpeg.decode_jpeg_header(data)[:2] != picture.size[::-1]:
+            return None  # another reading of the header than the one whose size was checked
+        return simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, strict=True)
+    except ValueError:
+        return None
+
+
+def _pixels(picture: Image.Image, factor: int) -> np.ndarray:
+    """A picture's pixels (height, width, 3), opaque; a JPEG's sides divided by `factor`. Raises what Pillow raises."""
+    picture.draft("RGB", (picture.width // factor, picture.height // factor))
+    return np.asarray(opaque(_eight_bits(picture)))
+
+
+def _factor(size: tuple[int, int], target: tuple[int, int]) -> int:
+    """What a JPEG's decoder may divide sides by for next to nothing, leaving at least twice the `target`: 1, 2, 4 or 8.
+
+    Other factors (8/7 to 8/3) are slower than a full decoding, for which processors have instructions.
+    """
+    room = min(side // (2 * wanted) for side, wanted in zip(size, target, strict=True))
+    return next(factor for factor in (8, 4, 2, 1) if factor <= max(room, 1))
+
+
+def _target(size: tuple[int, int], short: int) -> tuple[int, int]:
     """`size` with its short side scaled down to `short`; never up."""
     scale = min(1.0, short / min(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
