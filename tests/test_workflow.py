@@ -93,6 +93,28 @@ def test_table_cells_are_the_metrics_of_the_runs(finished):
     assert cell.value.item() == pytest.approx(100 * score, abs=1e-3)
 
 
+def test_retrieval_in_batches_whole_and_by_weights_that_are_given(finished):
+    cells = pd.read_csv(finished / "results/tiny/tables/diht_gcc/table1.csv")
+    ours = cells[(cells.source == "ours") & (cells.status == "done")]
+    rows, value = list(dict.fromkeys(ours.row)), ours.set_index(["row", "column"]).value
+    (path,) = (finished / "results/metrics").glob("diht-seed0-*/retrieval-*.json")
+    scored = json.loads(path.read_text())["protocols"]
+    for column, protocol in (("T2I (Recall@1)", "to_pictures_1"), ("Recall@10 I2T", "to_texts_10")):
+        score = {name: 100 * entry["score"] for name, entry in scored[protocol]["sets"].items()}
+        parts = [score[f"gcc_{number}"] for number in range(1, 8)]
+        whole = [sum(parts) / 7, score["gcc"], score["coco"], score["flickr30k"]]
+        assert [value[row, column] for row in rows] == pytest.approx(parts + whole, abs=1e-3)
+        assert score["gcc"] <= score["gcc_batches"] + 1e-9  # of as many captions each among more pictures
+    (given,) = (finished / "results/runs").glob("given_clip-seed0-*")
+    assert json.loads((given / "dual_encoder.json").read_text())["kind"] == "transformers"
+    galleries = pd.read_csv(finished / "results/tiny/tables/diht_gcc/retrieval_galleries.csv")
+    assert len(galleries[galleries.column.str.contains("Another CLIP") & (galleries.status == "done")]) == 4 * 3
+    page = (finished / "results/tiny/report/index.html").read_text()
+    for table in ("table1", "retrieval_galleries"):
+        assert (finished / f"results/tiny/retrieval/diht_gcc/{table}.html").read_text() in page
+    assert "given (transformers)" in page
+
+
 def test_second_run_does_nothing(finished):
     assert "Nothing to be done" in snakemake(finished, *TINY, "-n").stdout
 
@@ -170,8 +192,8 @@ def test_evidence_is_a_folder_to_commit(finished):
     assert linked == {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"README.md"}
     assert {"table1.md", "table2.csv", "claims.md", "audit.md", "purity.svg"} <= linked
     trained = re.search(r"\| `train_model` \| (\d+) \|", page)
-    first_study = [run for run in (finished / "results/runs").iterdir() if not run.name.startswith("cln_")]
-    assert int(trained[1]) == len(first_study)
+    cells = (pd.read_parquet(path) for path in (finished / "results/tiny/cells/language_guidance").iterdir())
+    assert int(trained[1]) == len({run.split()[0] for table in cells for run in table.run.dropna() if run})
     assert (finished / "results/tiny/evidence/label_noise/realised_label_noise.svg").is_file()
 
 

@@ -18,6 +18,7 @@ def clone(tmp_path):
 SEEDS, PAPER_SEEDS = 5, 3
 # Language guidance: models; those of a table; those that other protocols score too; maps and other probes; paper sets
 MODELS, TABLE_MODELS, VARIANTS, SUPERVISED = 32, 11, 4, 1
+BACKBONES = 6  # of MODELS, those of a table that pocket scale leaves out
 SALIENCY, CONTROLS, CENTRED, PACKAGED = 13, 3, 5, 5
 PAPER_MODELS, PAPER_SETS = 29, 10
 TINY_MODELS, TINY_SALIENCY = 13, 10  # no image-text frameworks
@@ -25,54 +26,71 @@ TINY_MODELS, TINY_SALIENCY = 13, 10  # no image-text frameworks
 NOISE, NOISE_TABLE1, NOISE_TABLE2, PROBED, LONG = 41, 21, 9, 4, 7
 CLEAN = 7  # of NOISE, those on captions without noise, which paper scale does not have
 PAPER_NAMED, PAPER_PROBED = 6, 14  # sets
+# DiHT: models of the ablation; those that label noise has not; DiHT and CLIP, trained longer; weights that are given
+ABLATION, PARTS, DIHT, LONGER_CLIP, GIVEN = 6, 4, 1, 1, 1
+PAPER_GALLERIES = 3  # groups of sets
 EACH_ALONE = ("--config", "resources={'runs_per_training': 1, 'runs_per_evaluation': 1}")
 
 
+POCKET = (
+    MODELS - BACKBONES + SUPERVISED + NOISE + PARTS + DIHT,
+    MODELS - BACKBONES + VARIANTS + PROBED,
+    NOISE + PARTS,
+    SALIENCY + CONTROLS,
+    ABLATION + DIHT,
+    0,
+)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "trained", "evaluated", "named", "mapped"),
+    ("arguments", "trained", "evaluated", "named", "mapped", "searched", "imported"),
     [
-        ((), MODELS + SUPERVISED + NOISE, MODELS + VARIANTS + PROBED, NOISE, SALIENCY + CONTROLS),
+        ((), *POCKET),
         (
             TINY,
-            TINY_MODELS + SUPERVISED + NOISE_TABLE1 + NOISE_TABLE2,
+            TINY_MODELS + SUPERVISED + NOISE_TABLE1 + NOISE_TABLE2 + DIHT + LONGER_CLIP,
             TINY_MODELS + PROBED,
             NOISE_TABLE1 + NOISE_TABLE2,
             TINY_SALIENCY + CONTROLS,
+            DIHT + LONGER_CLIP + GIVEN,
+            GIVEN,
         ),
         (
             ("--configfile", "config/evidence.yaml"),
-            (MODELS + SUPERVISED + NOISE + LONG) * SEEDS,
+            (MODELS + SUPERVISED + NOISE + LONG + PARTS + DIHT + LONGER_CLIP) * SEEDS,
             (MODELS + VARIANTS + PROBED) * SEEDS,
-            (NOISE + LONG) * SEEDS,
+            (NOISE + LONG + PARTS) * SEEDS,
             (SALIENCY + CONTROLS + CENTRED + PACKAGED) * SEEDS,
+            (ABLATION + DIHT + LONGER_CLIP) * SEEDS + GIVEN,
+            GIVEN,
         ),
-        (
+        (  # DiHT and the CLIP beside it are released weights, which have no seed
             ("--profile", "slurm", "--cores", "64", "--configfile", "config/paper.yaml"),
-            (PAPER_MODELS + NOISE - CLEAN) * PAPER_SEEDS,
+            (PAPER_MODELS + NOISE - CLEAN + PARTS) * PAPER_SEEDS,
             ((PAPER_MODELS + VARIANTS) * PAPER_SETS + PROBED * PAPER_PROBED) * PAPER_SEEDS,
-            (NOISE - CLEAN) * PAPER_NAMED * PAPER_SEEDS,
+            (NOISE - CLEAN + PARTS) * PAPER_NAMED * PAPER_SEEDS,
             (SALIENCY + CONTROLS + PACKAGED - 2 * SUPERVISED) * PAPER_SEEDS,
+            (ABLATION * PAPER_SEEDS + DIHT + LONGER_CLIP + GIVEN) * PAPER_GALLERIES,
+            DIHT + LONGER_CLIP + GIVEN,
         ),
-        (
-            ("--profile", "slurm", "--cores", "64"),
-            MODELS + SUPERVISED + NOISE,
-            MODELS + VARIANTS + PROBED,
-            NOISE,
-            SALIENCY + CONTROLS,
-        ),
-        (("language_guidance_table1",), TABLE_MODELS, TABLE_MODELS, 0, 0),
-        (("language_guidance_protocols",), 4, 8, 0, 0),
-        (("results/pocket/tables/language_guidance/table1.tex",), TABLE_MODELS, TABLE_MODELS, 0, 0),
-        (("label_noise_table1",), NOISE_TABLE1, 0, NOISE_TABLE1, 0),
-        (("label_noise_table4",), PROBED, PROBED, 0, 0),
+        (("--profile", "slurm", "--cores", "64"), *POCKET),
+        (("language_guidance_table1",), TABLE_MODELS, TABLE_MODELS, 0, 0, 0, 0),
+        (("language_guidance_protocols",), 4, 8, 0, 0, 0, 0),
+        (("results/pocket/tables/language_guidance/table1.tex",), TABLE_MODELS, TABLE_MODELS, 0, 0, 0, 0),
+        (("label_noise_table1",), NOISE_TABLE1, 0, NOISE_TABLE1, 0, 0, 0),
+        (("label_noise_table4",), PROBED, PROBED, 0, 0, 0, 0),
+        (("diht_gcc_table1",), DIHT, 0, 0, 0, DIHT, 0),
+        (("diht_gcc_retrieval_ablation",), ABLATION, 0, ABLATION, 0, ABLATION, 0),
     ],
 )
-def test_dry_runs_schedule_what_was_asked(clone, arguments, trained, evaluated, named, mapped):
+def test_dry_runs_schedule_what_was_asked(clone, arguments, trained, evaluated, named, mapped, searched, imported):
     jobs = planned_jobs(snakemake(clone, *arguments, "-n", "--quiet", "rules", *EACH_ALONE).stdout)
     assert jobs["train_model"] == trained
     assert jobs.get("evaluate_run", 0) == evaluated
     assert jobs.get("zero_shot", 0) == named
     assert jobs.get("score_saliency", 0) == mapped
+    assert jobs.get("retrieve", 0) == searched
+    assert jobs.get("import_model", 0) == imported
     assert jobs["make_captions"] >= 1
     assert jobs.get("refine_captions", 0) == jobs.get("generate_captions", 0)
     # Paper scale loads BLIP-2 and CLIP; the others train stand-ins, each once.
