@@ -199,13 +199,11 @@ def test_the_plan_has_such_captions_for_retrieval_alone():
     values = merged("config.yaml", "paper.yaml")
     config = load_config(values)
     plan = Plan(config)
-    key = DataPlanner(config, plan).captions("coco_test")
+    key = DataPlanner(config, plan).captions("coco")
     assert plan.captions[key]["method"] == "every"
     assert plan.packs[plan.captions[key]["pack"]]["source"] == "karpathy"
     for section, name, field in (("pairs", "language_original", "captions"), ("recipes", "cln_resnet50", "texts")):
         changed = yaml.safe_load(yaml.safe_dump(values))
-        changed[section][name][field] = "coco_test"
-        with pytest.raises(
-            UserError, match=rf"{section}.{name}.{field} names 'coco_test', but needs one caption a pic"
-        ):
+        changed[section][name][field] = "coco"
+        with pytest.raises(UserError, match=rf"{section}.{name}.{field} names 'coco', but needs one caption a pic"):
             load_config(changed)

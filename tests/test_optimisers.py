@@ -52,6 +52,7 @@ def test_the_first_studys_runs_keep_their_names(scale, names, study):
     values = merged("config.yaml", scale)
     ours = {table.name for table in study.tables}
     values["tables"] = values.get("tables") and [name for name in values["tables"] if name in ours]
+    values["without"] = [name for name in values["without"] if name != "backbones"]  # then a table of every scale
     assert digest_of(sorted(planned(values, study).runs))[:16] == names
 
 
