@@ -157,6 +157,9 @@ class Handler(StreamRequestHandler):
     def busy_then_ok(self, count):
         return self.reply(status=429, headers=["Retry-After: 1"]) if count == 1 else self.reply(body=PICTURE)
 
+    def busy_for_long(self, count):
+        return self.reply(status=429, headers=["Retry-After: 3600"]) if count == 1 else self.reply(body=PICTURE)
+
     def busy_until_date(self, count):
         date = formatdate(time.time() + 2, usegmt=True)
         return self.reply(status=429, headers=[f"Retry-After: {date}"]) if count == 1 else self.reply(body=PICTURE)

@@ -17,6 +17,7 @@ from vlrepro.data.download.ledger import LEDGER, SUMMARY, key_of, write_ledger, 
 from vlrepro.data.download.lists import list_files, read_list
 from vlrepro.data.download.options import Pace, Rules
 from vlrepro.data.download.outcomes import OK
+from vlrepro.data.download.pictures import REVISION
 from vlrepro.data.download.run import download
 from vlrepro.data.pack import Picture, write_pack
 from vlrepro.errors import UserError
@@ -46,7 +47,7 @@ def fetch(
 
 
 def _identity(path: str | Path, rules: Rules) -> str:
-    return digest_of([[file_digest(file) for file in list_files(path)], asdict(rules)])
+    return digest_of([[file_digest(file) for file in list_files(path)], asdict(rules), REVISION])
 
 
 def _pictures(path: str | Path, rules: Rules, journal: Journal) -> Iterator[Picture]:
