@@ -114,7 +114,8 @@ def report_figures():
 def evidence_files(study):
     """What is kept of a finished run: tables, claims and audit as text, the figures of what decides the claims."""
     tables = [f"results/{SCALE}/tables/{study}/{table.name}" for table in tables_of(study)]
-    drawn = [f"differences_{study}_{table.name}" for table in tables_of(study) if not table.saliency]
+    compared = [table for table in tables_of(study) if any(STUDIES[study].table(table.name).comparisons())]
+    drawn = [f"differences_{study}_{table.name}" for table in compared if not table.saliency]
     drawn += ["purity"] * any(PLAN.runs[run].pairs for run in runs_of(study))
     drawn += [f"recall_{study}_{table.name}_{name}" for table in tables_of(study) for name in table.searches]
     drawn += [name for name in (f"rates_{study}_table2", f"realised_{study}") if name in report_figures()]
