@@ -4,7 +4,9 @@ import io
 import json
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from vlrepro.data.pack import Picture, write_pack
+from vlrepro.files import read_json
 
 COLOURS = ("red", "green", "blue", "orange")
 SHAPES = ("ellipse", "rectangle")
@@ -70,6 +73,24 @@ def shape_pictures(count: int, seed: int = 0, labelled: bool = False) -> list[Pi
             )
         )
     return pictures
+
+
+def score_runs(
+    script: str, monkeypatch: pytest.MonkeyPatch, runs: Sequence[str], **folders: str
+) -> list[dict[str, Any]]:
+    """What a script that scores runs says of those whose recipes and weights lie in the current folder."""
+    outputs = [f"metrics/{run}.json" for run in runs]
+    run_script(
+        script,
+        monkeypatch,
+        runs=list(runs),
+        recipes=[f"{run}.json" for run in runs],
+        models=[f"{run}/model.safetensors" for run in runs],
+        evaluation="evaluation.json",
+        outputs=outputs,
+        **folders,
+    )
+    return [read_json(output) for output in outputs]
 
 
 def run_script(name: str, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:

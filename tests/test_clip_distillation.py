@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from caption_training import caption_files, caption_recipe
+from caption_training import assert_resumes, caption_files, caption_recipe
 from concept_packs import concept_file
 from framework_steps import unit_rows
 from hypothesis import given, settings
@@ -142,22 +142,7 @@ def test_training_twice_and_resumed_gives_the_same_bits(shape_pack, recipe, tmp_
     chosen = caption_recipe(recipe, "clip_distillation", **SIZES, beta=0.5)
     files = caption_files(tmp_path, shape_pack)._replace(concepts=concept_file(tmp_path / "concepts.parquet"))
     run = partial(train, chosen, files, tmp_path / "state")
-    take, stop_at = Trainer.take, [None]
-
-    def stopping(trainer, batch):
-        if batch.step == stop_at[0]:
-            raise KeyboardInterrupt
-        take(trainer, batch)
-
-    monkeypatch.setattr(Trainer, "take", stopping)
-    run(tmp_path / "whole", 60)
-    stop_at[0] = 7
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "resumed", 0)
-    stop_at[0] = None
-    run(tmp_path / "resumed", 60)
-    for name in ("model.safetensors", "history.jsonl"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes()
+    assert_resumes(run, tmp_path, monkeypatch)
     joint = load_joint(chosen, tmp_path / "whole/model.safetensors")
     assert picture_features(joint, torch.randn(3, 32)).shape == text_features(joint, torch.randn(3, WIDTH)).shape
 

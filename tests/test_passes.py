@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from caption_training import caption_files, caption_recipe
+from caption_training import assert_resumes, caption_files, caption_recipe
 from pass_models import CASES, ROWS, batch_of, gradients_of, model_of, noisy, passes_of
 from torch import nn
 from torch.nn import functional
@@ -13,7 +13,6 @@ from torch.nn import functional
 from vlrepro.errors import UserError
 from vlrepro.models.backbones import build_backbone
 from vlrepro.training.loop import train
-from vlrepro.training.trainer import Trainer
 
 VIT = {"size": 16, "patch": 8, "layers": 1, "width": 8, "heads": 2}
 
@@ -120,24 +119,12 @@ def test_a_scaled_gradient_that_overflows_moves_nothing():
 def test_stopped_and_resumed_gives_the_same_bits(change, shape_pack, recipe, tmp_path, monkeypatch):
     chosen = caption_recipe(recipe, "clip_label_noise", **noisy("permutation")) | change
     run = partial(train, chosen, caption_files(tmp_path, shape_pack), tmp_path / "state")
-    take, stop_at = Trainer.take, [None]
 
-    def stopping(trainer, batch):
-        if batch.step == stop_at[0]:
-            raise KeyboardInterrupt
+    def another_scale(trainer, batch):
         if batch.step == 3 and trainer.passes.scaler.is_enabled():
             trainer.passes.scaler.update(new_scale=256.0)  # one that a fresh scaler would not have
-        take(trainer, batch)
 
-    monkeypatch.setattr(Trainer, "take", stopping)
-    run(tmp_path / "whole", 60)
-    stop_at[0] = 7
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "resumed", 0)
-    stop_at[0] = None
-    run(tmp_path / "resumed", 60)
-    for name in ("model.safetensors", "history.jsonl"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes()
+    assert_resumes(run, tmp_path, monkeypatch, another_scale)
 
 
 @pytest.mark.parametrize(

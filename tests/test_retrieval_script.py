@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import run_script, shape_pictures
+from conftest import run_script, score_runs, shape_pictures
 from scipy.stats import hypergeom
 from tiny_checkpoints import save_clip
 from transformers import CLIPModel, CLIPProcessor
@@ -87,19 +87,8 @@ def model_of(recipe, seed):
 
 
 def scored(monkeypatch, *runs):
-    run_script(
-        "retrieve.py",
-        monkeypatch,
-        runs=list(runs),
-        recipes=[f"{run}.json" for run in runs],
-        models=[f"{run}/model.safetensors" for run in runs],
-        evaluation="evaluation.json",
-        data="data",
-        captions="captions",
-        embeddings="embeddings",
-        outputs=[f"metrics/{run}.json" for run in runs],
-    )
-    return [read_json(f"metrics/{run}.json") for run in runs]
+    folders = {"data": "data", "captions": "captions", "embeddings": "embeddings"}
+    return score_runs("retrieve.py", monkeypatch, runs, **folders)
 
 
 def trained_cosines(recipe, rows, seed):

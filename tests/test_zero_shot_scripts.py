@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import run_script, shape_pictures
+from conftest import run_script, score_runs, shape_pictures
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
@@ -69,20 +69,7 @@ def place(tmp_path, recipe, monkeypatch):
 
 
 def scored(monkeypatch, *runs):
-    outputs = [f"metrics/{run}.json" for run in runs]
-    run_script(
-        "zero_shot.py",
-        monkeypatch,
-        runs=list(runs),
-        recipes=[f"{run}.json" for run in runs],
-        models=[f"{run}/model.safetensors" for run in runs],
-        evaluation="evaluation.json",
-        data="data",
-        prompts="prompts",
-        rankings=".",
-        outputs=outputs,
-    )
-    return [read_json(output) for output in outputs]
+    return score_runs("zero_shot.py", monkeypatch, runs, data="data", prompts="prompts", rankings=".")
 
 
 def nearest(recipe, run, prompts):

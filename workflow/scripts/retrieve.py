@@ -66,30 +66,30 @@ def searched(
         scored = without_scores(evaluation["protocols"], what)
         return metrics(run, recipe, evaluation, encoder.size, failed=failure, protocols=scored)
     start = time.monotonic()
-    encoded = {}
-    for key, source in sources.items():
-        pictures = encoder.pictures(source.pack, source.positions.tolist())
-        encoded[key] = Gallery(pictures, texts_of(encoder, source), source.picture_of)
+    encoded = {key: encode(encoder, source) for key, source in sources.items()}
     seconds = round(time.monotonic() - start, 2)
-    ranks = {
-        (name, direction): batch_ranks(encoded[gallery_of(entry)], ranges[name], direction)
-        for name, (entry, _) in sets.items()
-        for direction in DIRECTIONS
-    }
+    galleries = {name: encoded[gallery_of(entry)] for name, (entry, _) in sets.items()}
+    ranks = {(name, way): batch_ranks(galleries[name], ranges[name], way) for name in sets for way in DIRECTIONS}
     captions = {name: [source.captions_of(found) for found in ranges[name]] for name, (_, source) in sets.items()}
     scored = {}
     for key, protocol in evaluation["protocols"].items():
-        direction, top = protocol["direction"], protocol["top"]
-        found = {name: recalled(ranks[name, direction], captions[name], direction, top) | what[name] for name in sets}
+        way, top = protocol["direction"], protocol["top"]
+        found = {name: recalled(ranks[name, way], captions[name], way, top) | what[name] for name in sets}
         scored[key] = {"kind": protocol["kind"], "seconds": 0.0, "sets": found}
-        scores = {name: entry["score"] for name, entry in found.items()}
-        print(f"{key}: {', '.join(f'{name} {score:.4f}' for name, score in scores.items())}", flush=True)
+        scores = ", ".join("{} {:.4f}".format(name, entry["score"]) for name, entry in found.items())
+        print(f"{key}: {scores}", flush=True)
     whole = {
-        name: details(source, encoded[gallery_of(entry)], {way: ranks[name, way][0] for way in DIRECTIONS})
-        for name, (entry, source) in sets.items()
+        name: details(source, galleries[name], {way: ranks[name, way][0] for way in DIRECTIONS})
+        for name, (_, source) in sets.items()
         if ranges[name] == [range(len(source))]
     }
     return metrics(run, recipe, evaluation, encoder.size, feature_seconds=seconds, protocols=scored, searches=whole)
+
+
+def encode(encoder: DualEncoder, source: Captioned) -> Gallery:
+    """A gallery as one model sees it."""
+    pictures = encoder.pictures(source.pack, source.positions.tolist())
+    return Gallery(pictures, texts_of(encoder, source), source.picture_of)
 
 
 def texts_of(encoder: DualEncoder, source: Captioned) -> Tensor:
