@@ -6,6 +6,7 @@ the list; the pack's bytes depend on the list, the rules and what the servers se
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
@@ -44,6 +45,10 @@ def fetch(
         write_pack(folder, _pictures(path, told, journal))
         write_ledger(folder / LEDGER, read_list(path, told.format), journal.outcomes)
         write_summary(folder / SUMMARY, journal.outcomes, told.format)
+        counts = Counter(outcome.reason for outcome in journal.outcomes.values())
+        if not counts[OK]:
+            words = ", ".join(f"{reason} {count:,}" for reason, count in counts.most_common(3))
+            raise UserError(f"{path}: none of {entries:,} URLs brought a picture ({words}): mend the list or its `web`")
 
 
 def _identity(path: str | Path, rules: Rules) -> str:
