@@ -30,6 +30,8 @@ class DataPlanner:
         if pack.web:
             entry["web"] = pack.web.rules()
             identified += [entry["web"], revision_of("data.download.pictures")]
+        if pack.source == "webdataset":
+            identified.append(revision_of("data.download.pictures"))
         key = f"{name}-{(pack.digest or digest_of(identified))[:8]}"
         self.plan.packs[key] = entry
         return key
