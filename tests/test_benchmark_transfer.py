@@ -206,6 +206,17 @@ def test_classes_with_other_names_are_refused(tmp_path, monkeypatch):
         module.fetch(path, tmp_path / "pack")
 
 
+@pytest.mark.parametrize("name", [*SLICED, "cub2011", "sun397"])
+def test_what_is_published_of_the_archives_is_of_the_right_form_and_layout(name, tmp_path):
+    path, about = getattr(archives, name)(tmp_path), module_of(name).ABOUT
+    assert about.metric == "accuracy"
+    for archive in about.archives:
+        assert (path / archive.unpacks_to).exists()
+        assert archive.sha256 is None or re.fullmatch("[0-9a-f]{64}", archive.sha256)
+        assert re.fullmatch("[0-9a-f]{32}", archive.md5)
+        assert about.by_hand if archive.url is None else archive.url.startswith("https://")
+
+
 def test_published_names_follow_from_what_is_published_of_them():
     """EuroSAT numbers each class's pictures from 1, RESISC45 from 001 to 700; sizes and classes as published."""
     sizes = dict.fromkeys(("AnnualCrop", "Forest", "HerbaceousVegetation", "Residential", "SeaLake"), 3000)

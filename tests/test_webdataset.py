@@ -75,6 +75,14 @@ def test_more_than_a_batch_keeps_its_order(tmp_path, monkeypatch):
     assert [row.caption for row in Pack(tmp_path / "pack").rows] == [f"caption {i}" for i in range(8)]
 
 
+def test_members_may_lie_in_folders_and_their_keys_too(tmp_path):
+    names = {"./a.v2/x.JPG": encoded(1), "./a.v2/x.txt": b"first", "b/x.jpg": encoded(2), "b/x.txt": b"second"}
+    tar_of(tmp_path / "in/0.tar", names.items())
+    assert fetched(tmp_path / "in", tmp_path / "pack") == (2, 0)
+    rows = Pack(tmp_path / "pack").rows
+    assert [(row.caption, row.key) for row in rows] == [("first", "0-a_v2-x"), ("second", "0-b-x")]
+
+
 def test_what_is_no_picture_is_listed(tmp_path):
     tar_of(tmp_path / "in/0.tar", [*sample("a", 1), ("b.jpg", encoded(2)[:60]), ("b.txt", b"cut short")])
     assert fetched(tmp_path / "in", tmp_path / "pack", 0.5) == (1, 1)
@@ -119,10 +127,13 @@ def test_a_published_set_of_files_is_whole_or_refused(tmp_path, monkeypatch):
     assert webdataset.PUBLISHED == {"cc3m-train-*.tar": 576}
     for number in range(3):
         tar_of(tmp_path / f"in/cc3m-train-{number:04d}.tar", sample(f"{number}", number))
-    with pytest.raises(UserError, match=r"in: 3 files cc3m-train-\*.tar instead of 576: get the others"):
+    with pytest.raises(UserError, match=r"in: 3 files cc3m-train-\*.tar and 0 others instead of 576 alone: get all"):
         webdataset.fetch(tmp_path / "in", tmp_path / "pack")
     monkeypatch.setattr(webdataset, "PUBLISHED", {"cc3m-train-*.tar": 3})
     assert fetched(tmp_path / "in", tmp_path / "pack") == (3, 0)
+    tar_of(tmp_path / "in/cc3m-validation-0000.tar", sample("x", 9))
+    with pytest.raises(UserError, match=r"in: 3 files cc3m-train-\*.tar and 1 others instead of 3 alone: .* away"):
+        webdataset.fetch(tmp_path / "in", tmp_path / "pack")
 
 
 def test_a_member_that_is_too_large_is_refused_before_it_is_read(tmp_path):

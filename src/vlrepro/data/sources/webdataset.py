@@ -21,10 +21,24 @@ from pathlib import Path
 from vlrepro.data.download.options import Rules
 from vlrepro.data.download.pictures import pack_picture
 from vlrepro.data.pack import Picture, write_pack
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import key_of
 from vlrepro.data.sources.benchmarks.files import folder_at
 from vlrepro.errors import UserError
 
+_CC3M = "https://huggingface.co/datasets/pixparse/cc3m-wds/resolve/46f3d69f840e59d77d52e8decfe5baec97e94c7f"
+PUBLISHED = {"cc3m-train-*.tar": 576}  # files of a download that is complete
+ABOUT = About(
+    title="Conceptual Captions, training pictures of December 2021",
+    home_page="https://huggingface.co/datasets/pixparse/cc3m-wds",
+    licence="Conceptual Captions' terms for the captions; the pictures belong to their owners",
+    metric="",
+    split="the files of training alone: those of validation belong in another folder",
+    archives=tuple(
+        Archive(name, f"{_CC3M}/{name}", unpacks_to=name)
+        for name in (f"cc3m-train-{number:04d}.tar" for number in range(PUBLISHED["cc3m-train-*.tar"]))
+    ),
+)
 RULES = Rules(
     format="webdataset",
     short_side=256,
@@ -40,7 +54,6 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 _TEXTS = (".txt", ".json")
 _AT_ONCE = 512  # pictures in memory
 _END = bytes(1024)
-PUBLISHED = {"cc3m-train-*.tar": 576}  # files of pixparse/cc3m-wds on Hugging Face
 
 
 def fetch(path: str | Path, folder: str | Path) -> None:
@@ -54,8 +67,10 @@ def fetch(path: str | Path, folder: str | Path) -> None:
     if not files:
         raise UserError(f"{path}: no *.tar in the folder: put the download's tar files there")
     for pattern, expected in PUBLISHED.items():
-        if (found := sum(file.match(pattern) for file in files)) not in (0, expected):
-            raise UserError(f"{path}: {found} files {pattern} instead of {expected}: get the others, too")
+        found = sum(file.match(pattern) for file in files)
+        if found and (found, len(files)) != (expected, expected):
+            beside = f"{found} files {pattern} and {len(files) - found} others instead of {expected} alone"
+            raise UserError(f"{path}: {beside}: get all of them, and move the others away")
     write_pack(folder, _pictures(files))
 
 
@@ -73,8 +88,7 @@ def _samples(file: Path) -> Iterator[tuple[Path, str, dict[str, bytes]]]:
     try:
         with tarfile.open(file, "r:") as tar:
             for member in tar:
-                stem, dot, ending = member.name.partition(".")
-                ending = dot + ending.lower()
+                stem, ending = _split(member.name)
                 if not member.isfile() or ending not in ENDINGS + _TEXTS:
                     continue
                 if stem != key:
@@ -86,6 +100,13 @@ def _samples(file: Path) -> Iterator[tuple[Path, str, dict[str, bytes]]]:
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"{file}: not a whole tar file ({error}): get it again") from None
     yield from _whole(file, key, members)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A member's key and ending, as WebDataset reads names: all before the first dot of the last part, and the rest."""
+    folder, slash, base = name.removeprefix("./").rpartition("/")
+    stem, dot, ending = base.partition(".")
+    return folder + slash + stem, dot + ending.lower()
 
 
 def _check_end(file: Path) -> None:
