@@ -41,7 +41,7 @@ ABOUT = About(
         ),
     ),
     by_hand="its host has answered 404 since 2025: take both archives from another copy, such as "
-    "https://opendatalab.com/OpenDataLab/SUN397 (raw/, with an account), and compare the digests",
+    "https://opendatalab.com/OpenDataLab/SUN397 (raw/), and compare the digests",
 )
 OFFICIAL = Official(
     classes=397,
