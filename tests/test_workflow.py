@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from warm_interpreter import warm_python
 from workflow_runs import ROOT, TINY, make_clone, planned_jobs, snakemake
 
 from vlrepro.tables.escaping import as_markdown
@@ -35,8 +36,10 @@ def clone(tmp_path):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A clone in which the tiny scale has run to the end on two cores."""
-    clone = make_clone(tmp_path_factory.mktemp("finished") / "clone")
-    result = snakemake(clone, *TINY, "--cores", 2, timeout=1800)
+    folder = tmp_path_factory.mktemp("finished")
+    clone = make_clone(folder / "clone")
+    with warm_python(folder / "bin", ROOT / "src") as python:
+        result = snakemake(clone, *TINY, "--cores", 2, timeout=1800, python=python)
     assert "Report:  results/tiny/report/index.html" in result.stdout + result.stderr
     return clone
 
@@ -143,7 +146,10 @@ def test_changing_one_recipe_retrains_exactly_its_runs(finished):
 
 
 def test_results_do_not_depend_on_cores(finished, tmp_path):
-    """One core makes the longest chain again, from packs to the model on refined captions; then the table it is in."""
+    """One core makes the longest chain again, from packs to the model on refined captions; then the table it is in.
+
+    Its jobs have interpreters of their own, those of `finished` do not.
+    """
     other = make_clone(tmp_path / "other")
     (scored,) = (finished / "results/metrics").glob("lgsimclr_refined-seed0-*/main-*.json")
     (mapped,) = (finished / "results/saliency").glob("lgsimclr_refined-seed0-*/saliency-*.json")

@@ -21,9 +21,9 @@ def make_clone(folder):
     return folder
 
 
-def snakemake(clone, *arguments, check=True, library=ROOT / "src", **options):
-    """Run snakemake in `clone` with the environment's own Python first in the path."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def snakemake(clone, *arguments, check=True, library=ROOT / "src", python=Path(sys.executable).parent, **options):
+    """Run snakemake in `clone`; its jobs find `python` in that folder first, which is the environment's own."""
+    path = os.pathsep.join((str(python), str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(library), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
     result = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, **options)

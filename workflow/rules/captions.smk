@@ -18,7 +18,7 @@ rule train_stand_in:
         "results/benchmarks/train_stand_in/{checkpoint}.tsv"
     priority: 1
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads
     resources:
         mem_mb=RESOURCES.train_memory_mb,
@@ -39,7 +39,7 @@ rule make_captions:
     wildcard_constraints:
         captions=captions_by("clean", "noise", "every"),
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=60,
@@ -66,7 +66,7 @@ rule generate_captions:
         captions=captions_by("generated"),
     priority: 1
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads
     resources:
         mem_mb=RESOURCES.train_memory_mb,
@@ -96,7 +96,7 @@ rule score_captions:
         "results/benchmarks/score_captions/{scores}.tsv"
     priority: 1
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads
     resources:
         mem_mb=RESOURCES.train_memory_mb,
@@ -128,7 +128,7 @@ rule refine_captions:
         captions=captions_by("refined"),
     priority: 1
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=60,

@@ -17,7 +17,7 @@ rule distil_concepts:
     benchmark:
         "results/benchmarks/distil_concepts/{concepts}.tsv"
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads
     resources:
         mem_mb=RESOURCES.train_memory_mb,

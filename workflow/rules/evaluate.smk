@@ -15,7 +15,7 @@ rule embed_prompts:
         "results/benchmarks/embed_prompts/{prompts}.tsv"
     priority: 1
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads
     resources:
         mem_mb=RESOURCES.train_memory_mb,
@@ -40,7 +40,7 @@ rule rank_pictures:
     benchmark:
         "results/benchmarks/rank_pictures/{ranking}.tsv"
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads
     resources:
         mem_mb=RESOURCES.train_memory_mb,
@@ -70,7 +70,7 @@ for script, name in {"evaluate": "evaluate_run", "zero_shot": "zero_shot", "retr
         wildcard_constraints:
             scored=scored_alone(script),
         conda:
-            "../../envs/train.yaml"
+            TRAIN_ENVIRONMENT
         threads: CONFIG.evaluation.threads
         resources:
             mem_mb=RESOURCES.evaluate_memory_mb,
@@ -97,7 +97,7 @@ for script, jobs in EVALUATION_JOBS.items():
             log:
                 f"logs/{script}/{job}.log",
             conda:
-                "../../envs/train.yaml"
+                TRAIN_ENVIRONMENT
             threads: CONFIG.evaluation.threads
             resources:
                 mem_mb=RESOURCES.evaluate_memory_mb,

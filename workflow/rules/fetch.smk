@@ -12,7 +12,7 @@ rule fetch_pack:
     wildcard_constraints:
         pack=packs_from_web(False),
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=240,
@@ -36,7 +36,7 @@ rule fetch_web_pack:
     wildcard_constraints:
         pack=packs_from_web(True),
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: 2
     resources:
         mem_mb=16000,

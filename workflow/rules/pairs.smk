@@ -12,7 +12,7 @@ rule embed:
     benchmark:
         "results/benchmarks/embed/{embeddings}.tsv"
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads
     resources:
         mem_mb=RESOURCES.train_memory_mb,
@@ -36,7 +36,7 @@ rule mine_pairs:
     benchmark:
         "results/benchmarks/mine_pairs/{pairs}.tsv"
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads
     resources:
         mem_mb=RESOURCES.train_memory_mb,

@@ -15,7 +15,7 @@ rule score_saliency:
     benchmark:
         "results/benchmarks/score_saliency/{run}/{evaluation}.tsv"
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.evaluation.threads
     resources:
         mem_mb=RESOURCES.evaluate_memory_mb,
@@ -37,7 +37,7 @@ rule score_priors:
     benchmark:
         "results/benchmarks/score_priors/{evaluation}.tsv"
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.evaluation.threads
     resources:
         mem_mb=RESOURCES.evaluate_memory_mb,
@@ -60,7 +60,7 @@ rule draw_saliency:
     log:
         "logs/draw_saliency/{scale}/{study}_{table}.log",
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     resources:
         mem_mb=RESOURCES.evaluate_memory_mb,
         runtime=RESOURCES.evaluate_minutes,

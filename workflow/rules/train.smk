@@ -15,7 +15,7 @@ rule train_model:
     wildcard_constraints:
         run=trained_alone(),
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads
     resources:
         mem_mb=RESOURCES.train_memory_mb,
@@ -46,7 +46,7 @@ for job, runs in TRAINING_JOBS.items():
         log:
             f"logs/train_models/{job}.log",
         conda:
-            "../../envs/train.yaml"
+            TRAIN_ENVIRONMENT
         threads: CONFIG.training.threads
         resources:
             mem_mb=RESOURCES.train_memory_mb,
@@ -76,7 +76,7 @@ rule import_model:
     wildcard_constraints:
         run=any_of(run for run, planned in PLAN.runs.items() if planned.imported and not trained(run)),
     conda:
-        "../../envs/train.yaml"
+        TRAIN_ENVIRONMENT
     resources:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
