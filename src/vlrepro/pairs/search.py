@@ -66,9 +66,15 @@ class ApproximateSearch:
     def __call__(self, rows: Rows, k: int) -> tuple[np.ndarray, np.ndarray]:
         """As `exact_search`, but neighbours may be missed; fewer than `k` may be found."""
         rows = _selection(rows)
-        count, width = len(rows), rows.width
-        if count < MINIMUM_ROWS:
+        if len(rows) < MINIMUM_ROWS:
             return exact_search(rows, k)
+        found, cosines = _search(self.cells(rows), rows, k)
+        self._measure(rows, cosines)
+        return found, cosines
+
+    def cells(self, rows: Selection) -> faiss.IndexIVFFlat:
+        """An index with its cells and nothing in them yet."""
+        count, width = len(rows), rows.width
         cells = round(4 * count**0.5)
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
         index.nprobe = max(cells // 16, 1)
@@ -76,9 +82,7 @@ class ApproximateSearch:
         generator = numpy_generator("training rows of a search", self.seed, count)
         chosen = np.sort(generator.choice(count, min(count, 64 * cells), replace=False))
         index.train(rows.at(chosen))
-        found, cosines = _search(index, rows, k)
-        self._measure(rows, cosines)
-        return found, cosines
+        return index
 
     def _measure(self, rows: Selection, cosines: np.ndarray) -> None:
         generator = numpy_generator("queries for recall", self.seed, len(rows))
