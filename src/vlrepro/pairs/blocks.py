@@ -27,9 +27,9 @@ from vlrepro.pairs.nearest import Nearest
 from vlrepro.pairs.selection import Selection
 
 SLAB = 1 << 18  # rows that stay: of width 768, 0.8 GB. All rows are read once a slab
-TILES = {"cpu": 2048, "cuda": 8192}  # rows that are multiplied at a time: a product stays in the cache, or fills a GPU
-_STRIP = 8  # tiles that pass by a slab together: the more, the fewer candidates are computed exactly in vain
-_PAIRS = 4096  # exact products at a time, where they are computed one by one
+TILES = {"cpu": 1024, "cuda": 8192}  # rows that are multiplied at a time: a product stays in the cache, or fills a GPU
+_STRIP = 16  # tiles that pass by a slab together: the more, the fewer candidates are computed exactly in vain
+_PAIRS = 512  # exact products at a time, where they are computed one by one: so many stay in the cache
 _POOL = 1 << 20  # candidates that wait at most
 _DENSE = 64  # a float64 product of two tiles is faster once one cosine in so many is open
 _OPENED = 1 << 22  # cosines of rows with candidates that are looked at together
