@@ -31,11 +31,15 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Measured(NamedTuple):
-    """Seconds for all pairs of `count` rows, and numbers to compare: multiplications and additions a second."""
+    """Seconds for all pairs of `count` rows, and numbers to compare: multiplications and additions a second.
+
+    `rate` is over all steps and `last` in the last one, when most rows have met near ones.
+    """
 
     count: int
     seconds: float
     rate: float
+    last: float
     best: float
 
 
@@ -85,17 +89,17 @@ def ours(rows: np.ndarray, k: int, limit: float) -> tuple[Measured, float]:
     """The blocked search until its end or the limit, and the share of all pairs that it has compared."""
     count, width = rows.shape
     search, products = BlockSearch(Selection(rows), k), Products(rows, TILES[DEVICE])
-    steps, spent = search.steps(), 0.0
+    steps, spent, last = search.steps(), 0.0, 0.0
     products.measure(20)
     while spent < limit:
-        start = now()
-        done = next(steps, "end") == "end"
-        spent += now() - start
-        if done:
+        before, start = search.multiplied, now()
+        if next(steps, "end") == "end":
             break
-        products.measure(3)
+        spent += (seconds := now() - start)
+        last = 2 * (search.multiplied - before) * width / seconds
+        products.measure(10)
     share = search.multiplied / (count * (count - 1) / 2)
-    return Measured(count, spent / share, 2 * search.multiplied * width / spent, products.rate), share
+    return Measured(count, spent / share, 2 * search.multiplied * width / spent, last, products.rate), share
 
 
 def flat(rows: np.ndarray, k: int, queries: int) -> float:
@@ -137,7 +141,8 @@ def report(count: int, width: int, options: argparse.Namespace) -> Measured:
         rate, constant = found.rate / found.best, found.seconds / count**2 / width
         print(
             f"{count:,} rows of {width}: product {found.best / 1e9:.0f} Gflop/s\n"
-            f"  ours: {found.rate / 1e9:.0f} Gflop/s, {rate:.2f} of the product's ({share:.1%} of all pairs compared); "
+            f"  ours: {found.rate / 1e9:.0f} Gflop/s, {rate:.2f} of the product's ({share:.1%} of all pairs compared, "
+            f"the last step at {found.last / found.best:.2f}); "
             f"{found.seconds:.0f} s for all, as at {2 * rate:.2f} with two products a pair; c = {constant:.3g} s",
             flush=True,
         )
