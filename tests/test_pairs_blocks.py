@@ -25,6 +25,12 @@ from vlrepro.pairs.search import exact_search
 from vlrepro.pairs.selection import Selection
 
 
+@pytest.fixture(autouse=True)
+def short_strips(monkeypatch):
+    """So that a few dozen rows take several steps."""
+    monkeypatch.setattr(blocks, "_STRIP", 8)
+
+
 def unit_rows(count, seed, width=6, spread=1.0):
     """Rows around one direction; of little spread, float32 products cannot tell which are nearest."""
     rng = np.random.default_rng(seed)
