@@ -21,7 +21,7 @@ from vlrepro.pairs import search
 from vlrepro.pairs.drawing import draw_pairs
 from vlrepro.pairs.embeddings import write_embeddings
 from vlrepro.pairs.finding import find_pairs
-from vlrepro.pairs.scopes import scope_names, scope_sizes
+from vlrepro.pairs.scopes import scope_numbers, scope_sizes
 
 RECIPE = {
     **{"by": "caption", "scope": "global", "k": 1, "minimum_cosine": -1.0},
@@ -67,6 +67,7 @@ def find(files, **changes):
 @pytest.mark.parametrize("k", [1, 3])
 def test_nothing_is_lost_and_scopes_hold(files, by, scope, k):
     pairs, keys, summary = find(files, by=by, scope=scope, k=k)
+    keys = keys.to_pylist()
     rows = {row.key: row for row in read_index(files / "pack/index.parquet")}
     named = [(rows[keys[i]], rows[keys[j]]) for i, j in zip(pairs.source, pairs.neighbour, strict=True)]
     assert len({source.key for source, _ in named}) + sum(summary["reasons"].values()) == summary["pictures"] == 40
@@ -86,6 +87,7 @@ def test_nothing_is_lost_and_scopes_hold(files, by, scope, k):
 
 def test_captions_are_matched_to_the_index_by_key(files):
     pairs, keys, summary = find(files)
+    keys = keys.to_pylist()
     captions = pq.read_table(files / "captions.parquet").to_pydict()
     text = dict(zip(captions["key"], captions["caption"], strict=True))
     same = [text[keys[i]] == text[keys[j]] for i, j in zip(pairs.source, pairs.neighbour, strict=True)]
@@ -198,11 +200,17 @@ def test_drawn_pairs_are_uniform_and_follow_the_seed():
 
 
 def test_scopes_of_pictures_that_have_none(files):
-    rows = read_index(files / "pack/index.parquet")
-    rows = [replace(row, date="" if number < 5 else row.date) for number, row in enumerate(rows)]
-    names = scope_names(rows, "group_year")
-    assert names.count(None) == 5
-    assert scope_sizes(names)["scopes"] == len(set(names)) - 1
-    assert draw_pairs([row.key for row in rows], 0, scopes=names).left_out["unknown_scope"] == 5
+    pictures = pq.read_table(files / "pack/index.parquet")
+    place = pictures.column_names.index("date")
+    dates = ["" if number < 5 else date for number, date in enumerate(pictures.column("date").to_pylist())]
+    numbers = scope_numbers(pictures.set_column(place, "date", pa.array(dates)), "group_year")
+    groups = pictures.column("group").to_pylist()
+    named = [(group, date[:4]) if date else None for group, date in zip(groups, dates, strict=True)]
+    assert [number < 0 for number in numbers] == [name is None for name in named]
+    assert all((numbers[i] == numbers[j]) == (named[i] == named[j]) for i in range(40) for j in range(40))
+    sizes = sorted(Counter(name for name in named if name).values())
+    expected = {"scopes": len(sizes), "smallest": sizes[0], "median": np.median(sizes), "largest": sizes[-1]}
+    assert scope_sizes(numbers) == expected
+    assert draw_pairs(pictures.column("key"), 0, scopes=numbers).left_out["unknown_scope"] == 5
     with pytest.raises(UserError, match="scope year: no picture of the pack has one"):
-        scope_names([replace(row, date="") for row in rows], "year")
+        scope_numbers(pictures.set_column(place, "date", pa.array([""] * 40)), "year")

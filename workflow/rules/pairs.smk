@@ -19,9 +19,12 @@ rule embed:
         runtime=RESOURCES.train_minutes,
         gpu=RESOURCES.train_gpus,
     params:
+        # Outside the outputs: Snakemake deletes the outputs of a failed job, and an interrupted one must go on.
+        state=lambda wildcards, input: f"results/state/{wildcards.embeddings}",
         files=lambda wildcards, input: " ".join(f"--{name} {path}" for name, path in input.items() if name != "recipe"),
     shell:
-        "python workflow/scripts/embed.py --recipe {input.recipe} {params.files} --output {output} 2>&1 | tee {log}"
+        "python workflow/scripts/embed.py --recipe {input.recipe} {params.files}"
+        " --state {params.state} --output {output} 2>&1 | tee {log}"
 
 
 rule mine_pairs:
@@ -39,11 +42,14 @@ rule mine_pairs:
         TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads
     resources:
-        mem_mb=RESOURCES.train_memory_mb,
-        runtime=RESOURCES.train_minutes,
-        gpu=RESOURCES.train_gpus,
+        mem_mb=RESOURCES.mine_memory_mb or RESOURCES.train_memory_mb,
+        runtime=RESOURCES.mine_minutes or RESOURCES.train_minutes,
+        gpu=RESOURCES.train_gpus if RESOURCES.mine_gpus is None else RESOURCES.mine_gpus,
     params:
+        state=lambda wildcards, input: f"results/state/{wildcards.pairs}",
+        seconds=lambda wildcards, input: RESOURCES.checkpoint_seconds,
         files=lambda wildcards, input: " ".join(f"--{name} {path}" for name, path in input.items() if name != "recipe"),
     shell:
         "python workflow/scripts/mine_pairs.py --recipe {input.recipe} {params.files}"
+        " --state {params.state} --checkpoint-seconds {params.seconds}"
         " --pairs {output.pairs} --summary {output.summary} 2>&1 | tee {log}"

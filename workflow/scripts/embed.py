@@ -1,18 +1,22 @@
-"""Embed the captions of a caption file, or the pictures of a pack."""
+"""Embed the captions of a caption file, or the pictures of a pack; go on where an interrupted job stopped."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import numpy as np
 import torch
 
 from vlrepro.data.pack import Pack
 from vlrepro.errors import run_command
-from vlrepro.files import read_json
+from vlrepro.files import file_digest, read_json
+from vlrepro.pairs.columns import read_columns
 from vlrepro.pairs.embeddings import write_embeddings
-from vlrepro.pairs.encoding import embed, embed_pictures, token_ids
-from vlrepro.pairs.torchvision_encoding import embed_by_torchvision
+from vlrepro.pairs.encoding import PictureRows, SentenceBlocks, picture_rows_by, token_ids
+from vlrepro.pairs.slabs import write_in_blocks
+from vlrepro.pairs.torchvision_encoding import picture_rows_by_torchvision
+
+PICTURES = 1 << 14  # of a block: whole batches
 
 
 def main() -> None:
@@ -22,29 +26,55 @@ def main() -> None:
     parser.add_argument("--index", required=True, help="the pack's index.parquet")
     parser.add_argument("--captions", help="the caption file, for captions")
     parser.add_argument("--model", help="the folder of a checkpoint that was trained here; else the recipe names it")
+    parser.add_argument("--state", type=Path, help="a folder that keeps what is embedded; by default beside the output")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
+    arguments.state = arguments.state or Path(f"{arguments.output}.state")
     recipe = read_json(arguments.recipe)
     torch.set_num_threads(recipe["threads"])
-    rows = make_rows(recipe, arguments)
-    write_embeddings(arguments.output, rows, recipe)
-    print(f"{arguments.output}: {len(rows)} rows of {rows.shape[1]}")
+    write = {"tokens": write_tokens, "sentence": write_sentences}.get(recipe["kind"], write_pictures)
+    count, width = write(recipe, arguments)
+    print(f"{arguments.output}: {count} rows of {width}")
 
 
-def make_rows(recipe: dict[str, Any], arguments: argparse.Namespace) -> torch.Tensor:
-    """The rows of the recipe's kind, one a caption or a picture."""
-    encoder = recipe["encoder"]
+def write_tokens(recipe: dict[str, Any], arguments: argparse.Namespace) -> tuple[int, int]:
+    """Write the captions' token ids at once; return the shape."""
+    captions = read_columns(arguments.captions, ["caption"]).column("caption").to_pylist()
+    tokens = token_ids(captions, recipe["encoder"])
+    print(f"{tokens.cut:,} of {len(captions):,} captions are longer than {tokens.ids.shape[1]} tokens and were cut")
+    write_embeddings(arguments.output, tokens.ids, recipe)
+    return tuple(tokens.ids.shape)
+
+
+def write_sentences(recipe: dict[str, Any], arguments: argparse.Namespace) -> tuple[int, int]:
+    """Write the captions' embeddings by blocks of captions; return the shape."""
+    captions = read_columns(arguments.captions, ["caption"]).column("caption")
+    blocks = SentenceBlocks(captions, recipe["encoder"])
+    kept = arguments.state, file_digest(arguments.captions)
+    return write_in_blocks(arguments.output, recipe, len(captions), len(blocks), blocks.block, *kept)
+
+
+def write_pictures(recipe: dict[str, Any], arguments: argparse.Namespace) -> tuple[int, int]:
+    """Write the pictures' embeddings by blocks of pictures; return the shape."""
+    pack = Pack(Path(arguments.index).parent)
+    rows = picture_rows(pack, recipe, arguments.model)
+
+    def block(number: int) -> tuple[slice, np.ndarray]:
+        span = slice(number * PICTURES, min((number + 1) * PICTURES, len(pack)))
+        return span, rows(span.start, span.stop)
+
+    kept = arguments.state, file_digest(arguments.index)
+    return write_in_blocks(arguments.output, recipe, len(pack), -(-len(pack) // PICTURES), block, *kept)
+
+
+def picture_rows(pack: Pack, recipe: dict[str, Any], model: str | None) -> PictureRows:
+    """What embeds some of a pack's pictures."""
     if recipe["kind"] == "torchvision":
-        return embed_by_torchvision(Pack(Path(arguments.index).parent), encoder)
-    if recipe["kind"] == "image":
-        model = arguments.model or encoder["model"]
-        return torch.from_numpy(embed_pictures(Pack(Path(arguments.index).parent), model, encoder.get("revision")))
-    captions = pq.read_table(arguments.captions, columns=["caption"]).column("caption").to_pylist()
-    if recipe["kind"] == "tokens":
-        tokens = token_ids(captions, encoder)
-        print(f"{tokens.cut:,} of {len(captions):,} captions are longer than {tokens.ids.shape[1]} tokens and were cut")
-        return tokens.ids
-    return torch.from_numpy(embed(captions, encoder))
+        return picture_rows_by_torchvision(pack, recipe["encoder"])
+    from vlrepro.captions.scorer import load_scorer  # seconds to import
+
+    encoder = recipe["encoder"]
+    return picture_rows_by(load_scorer(model or encoder["model"], encoder.get("revision")), pack)
 
 
 run_command(main)

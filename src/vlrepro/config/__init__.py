@@ -42,6 +42,7 @@ class ResourceConfig(Strict):
     """What does not change results: memory and minutes that jobs ask for, GPUs, seconds between checkpoints.
 
     `runs_per_training` and `runs_per_evaluation`: how many runs that read the same data one job may train or score.
+    Mining asks for what training does, where nothing else is said.
     """
 
     runs_per_training: Positive = 1
@@ -49,6 +50,9 @@ class ResourceConfig(Strict):
     train_memory_mb: Positive
     train_minutes: Positive
     train_gpus: int = Field(0, ge=0)
+    mine_memory_mb: Positive | None = None
+    mine_minutes: Positive | None = None
+    mine_gpus: int | None = Field(None, ge=0)
     evaluate_memory_mb: Positive
     evaluate_minutes: Positive
     checkpoint_seconds: float = Field(60, gt=0)

@@ -5,11 +5,9 @@ is right for the queries of its owner, and of several right ones the nearest cou
 picture and a picture for the nearest of its captions, as on COCO and Flickr30K (Karpathy and Fei-Fei 2015, "Deep
 Visual-Semantic Alignments for Generating Image Descriptions", section 4.1).
 
-Similarities are exact, so that ties are ties and no result depends on blocks, threads or the processor. Each number of
-a row is rounded to a multiple of 2^-26. Products of two are then multiples of 2^-52, and for rows of unit length so is
-every partial sum, below 2: float64 holds them all, and adds them without rounding in any order. The rounding moves a
-similarity by about 1e-8, less than a float32 product of rows does. Since float32 is twice as fast, it goes first, and
-exact similarities are computed only where its proven error bound leaves the order open.
+Similarities are exact (`vlrepro.exact_products`), so that ties are ties and no result depends on blocks, threads or
+the processor. Since float32 is twice as fast, it goes first, and exact similarities are computed only where its proven
+error bound leaves the order open.
 """
 
 from __future__ import annotations
@@ -21,14 +19,13 @@ import torch
 from torch import Tensor
 
 from vlrepro.errors import UserError
+from vlrepro.exact_products import error_bound, exact_products, on_grid
 
 REVISION = 1
 
 BLOCK = 1024  # queries and items at a time: with width 768 below 100 MB, whatever the numbers of both
 _PAIRS = 2048  # exact similarities at a time, where they are computed one by one
 _DENSE = 64  # a float64 product of a whole block is faster once one similarity in so many is open
-_GRID = float(1 << 26)
-_ROUNDING = 2.0**-24  # float32's unit roundoff
 
 
 class Rows(Protocol):
@@ -159,15 +156,6 @@ def _part(rows: Rows, start: int, stop: int) -> Tensor:
     return part
 
 
-def _on_grid(rows: Tensor) -> Tensor:
-    return rows.double().mul(_GRID).round_().div_(_GRID)
-
-
-def _exact(left: Tensor, right: Tensor) -> Tensor:
-    """Exact inner products of rows (p, d) with rows (p, d): (p,) float64."""
-    return (_on_grid(left) * _on_grid(right)).sum(1)
-
-
 def _best_right(queries: Rows, items: Rows, owner_of_query: Tensor, owner_of_item: Tensor) -> tuple[Tensor, Tensor]:
     """The similarity of each query's nearest right item, (n,) float64, and how many are as near, (n,) int64."""
     order = owner_of_item.argsort(stable=True)
@@ -185,7 +173,7 @@ def _best_right(queries: Rows, items: Rows, owner_of_query: Tensor, owner_of_ite
         pairs = torch.arange(start, min(start + _PAIRS, total))
         query = torch.searchsorted(ends, pairs, right=True)
         item = order[first[query] + pairs - (ends - counts)[query]]
-        similarity = _exact(rows_at(queries, query), rows_at(items, item)).cpu()
+        similarity = exact_products(rows_at(queries, query), rows_at(items, item)).cpu()
         span, number = slice(int(query[0]), int(query[-1]) + 1), query - query[0]
         nearest = best[span].scatter_reduce(0, number, similarity, "amax")
         level = torch.bincount(number[similarity == nearest[number]], minlength=len(nearest))
@@ -207,27 +195,15 @@ def _compared(queries: Tensor, items: Rows, best: Tensor, block: int) -> tuple[T
 
 def _compared_block(queries: Tensor, items: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
     similarities = queries.float() @ items.float().T
-    slack = _error_bound(queries.shape[1])
+    slack = error_bound(queries.shape[1])
     surely = similarities > (best + slack).float().unsqueeze(1)
     rows, columns = (surely ^ (similarities >= (best - slack).float().unsqueeze(1))).nonzero(as_tuple=True)
     if len(rows) * _DENSE > similarities.numel():
-        exact = _on_grid(queries) @ _on_grid(items).T
+        exact = on_grid(queries) @ on_grid(items).T
         return (exact > best.unsqueeze(1)).sum(1), (exact == best.unsqueeze(1)).sum(1)
     ahead, level = surely.sum(1, dtype=torch.int32).long(), torch.zeros(len(queries), dtype=torch.int64).to(best.device)
     for row, column in zip(rows.split(_PAIRS), columns.split(_PAIRS), strict=True):
-        exact = _exact(queries[row], items[column])
+        exact = exact_products(queries[row], items[column])
         ahead += row[exact > best[row]].bincount(minlength=len(queries))
         level += row[exact == best[row]].bincount(minlength=len(queries))
     return ahead, level
-
-
-def _error_bound(width: int) -> float:
-    """How far a float32 product of rows of `width` numbers can be from the exact one, whatever its order of sums.
-
-    With u float32's roundoff: width * u for the sums and products (Higham 2002, "Accuracy and Stability of Numerical
-    Algorithms", section 3.1), sqrt(width) * u / 4 for the grid, and a few u for rounding rows and thresholds to float32
-    and lengths that are not quite 1. A product that is allowed fewer bits is not trusted at all.
-    """
-    if torch.get_float32_matmul_precision() != "highest":
-        return 4.0
-    return (width + width**0.5 + 16) * _ROUNDING

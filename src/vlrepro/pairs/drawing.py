@@ -11,17 +11,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 
-from vlrepro.pairs.mining import Pairs, members_of
+from vlrepro.pairs.columns import Names, column, in_order, numbered, parts
+from vlrepro.pairs.mining import Pairs, counted
 from vlrepro.randomness import key
 
 
 def draw_pairs(
-    keys: Sequence[str],
+    keys: Sequence[str] | pa.Array,
     seed: int,
     k: int = 1,
-    scopes: Sequence[str | None] | None = None,
-    labels: Sequence[str] | None = None,
+    scopes: Names | None = None,
+    labels: Names | None = None,
 ) -> Pairs:
     """Draw `k` distinct other pictures for each one, among those of its scope and (with `labels`) its class.
 
@@ -36,28 +38,26 @@ def draw_pairs(
         The pairs, their cosines NaN. Reasons to be left out: `unknown_scope`, `alone_in_scope`, `unlabelled`,
         `alone_in_class` (in its scope).
     """
-    rows: list[tuple[int, int]] = []
+    keys, every = column(keys), np.zeros(len(keys), np.int64)
+    scopes = every if scopes is None else numbered(scopes)
+    labels = every if labels is None else numbered(labels, blank=True)
+    neighbours = np.full((len(keys), k), -1, np.int64)
     left_out: Counter[str] = Counter()
-    for scope, members in members_of(scopes, keys).items():
-        if scope is None or len(members) == 1:
-            left_out["unknown_scope" if scope is None else "alone_in_scope"] += len(members)
+    for scope, members in parts(scopes, in_order(keys)):
+        if scope < 0 or len(members) == 1:
+            left_out["unknown_scope" if scope < 0 else "alone_in_scope"] += len(members)
             continue
-        classes = members_of([labels[i] for i in members] if labels else None, [keys[i] for i in members])
-        for name, places in classes.items():
-            candidates = [members[place] for place in places]
-            if labels and not name:
+        for label, candidates in parts(labels, members):
+            if label < 0:
                 left_out["unlabelled"] += len(candidates)
             elif len(candidates) == 1:
                 left_out["alone_in_class"] += 1
             else:
-                rows += [
-                    (position, candidates[other])
-                    for own, position in enumerate(candidates)
-                    for other in _draw_others(own, len(candidates), k, seed, keys[position])
-                ]
-    rows.sort(key=lambda pair: pair[0])  # stable: the order of the draws stays
-    source, neighbour = np.array(rows, np.int64).reshape(-1, 2).T
-    return Pairs(source, neighbour, np.full(len(source), np.nan, np.float32), dict(sorted(left_out.items())))
+                for own, name in enumerate(keys.take(pa.array(candidates)).to_pylist()):
+                    others = _draw_others(own, len(candidates), k, seed, name)
+                    neighbours[candidates[own], : len(others)] = candidates[others]
+    source, rank = np.nonzero(neighbours >= 0)
+    return Pairs(source, neighbours[source, rank], np.full(len(source), np.nan, np.float32), counted(left_out))
 
 
 def _draw_others(own: int, count: int, k: int, *purpose: int | str) -> list[int]:

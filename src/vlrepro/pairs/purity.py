@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from vlrepro.pairs.columns import Names, numbered
 from vlrepro.pairs.mining import Pairs
 
 
-def purity(pairs: Pairs, names: Sequence[str]) -> tuple[float, float, float]:
+def purity(pairs: Pairs, names: Names) -> tuple[float, float, float]:
     """Share of pairs whose two pictures have the same name, and its 95 % Wilson interval.
 
     The interval (Wilson 1927, "Probable inference") treats sources as independent draws. The several pairs of one
     source are not, so they count as one: the interval is that of as many draws as there are sources.
     """
-    values = np.asarray(names)
+    values = numbered(names)
     n = len(np.unique(pairs.source))
     if n == 0:
         return float("nan"), float("nan"), float("nan")
@@ -27,14 +28,14 @@ def purity(pairs: Pairs, names: Sequence[str]) -> tuple[float, float, float]:
     return share, centre - half, centre + half
 
 
-def random_purity(names: Sequence[str]) -> float:
+def random_purity(names: Names) -> float:
     """The purity of pairs drawn at random without self-pairs: sum over names of n(n - 1) / (N(N - 1))."""
-    _, counts = np.unique(np.asarray(names), return_counts=True)
+    _, counts = np.unique(numbered(names), return_counts=True)
     total = counts.sum()
     return float((counts * (counts - 1)).sum() / max(total * (total - 1), 1))
 
 
-def summarise(pairs: Pairs, truth: Mapping[str, Sequence[str]], texts: Sequence[str] | None) -> dict[str, Any]:
+def summarise(pairs: Pairs, truth: Mapping[str, Names], texts: Names | None) -> dict[str, Any]:
     """What is known about pairs among n pictures, as JSON.
 
     Args:
@@ -59,6 +60,7 @@ def summarise(pairs: Pairs, truth: Mapping[str, Sequence[str]], texts: Sequence[
     }
 
 
-def _same(pairs: Pairs, texts: Sequence[str]) -> float:
-    same = [texts[source] == texts[other] for source, other in zip(pairs.source, pairs.neighbour, strict=True)]
-    return float(np.mean(same)) if same else 0.0
+def _same(pairs: Pairs, texts: Names) -> float:
+    values = numbered(texts)
+    same = values[pairs.source] == values[pairs.neighbour]
+    return float(np.mean(same)) if len(same) else 0.0

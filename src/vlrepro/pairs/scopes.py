@@ -6,40 +6,45 @@ author is one more. Groups play the subreddits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from vlrepro.data.pack import Row
 from vlrepro.errors import UserError
+from vlrepro.pairs.columns import numbered
 
-_PARTS: dict[str, tuple[Callable[[Row], str], ...]] = {
-    "group": (lambda row: row.group,),
-    "year": (lambda row: row.date[:4],),
-    "author": (lambda row: row.author,),
-    "group_year": (lambda row: row.group, lambda row: row.date[:4]),
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "global": (),
+    "group": ("group",),
+    "year": ("date",),
+    "author": ("author",),
+    "group_year": ("group", "date"),
 }
+"""Scope -> the columns of a pack's index that it is made from."""
 
 
-def scope_names(rows: Sequence[Row], scope: str) -> list[str | None] | None:
-    """The name of each picture's scope, None for a picture that has none; None instead of a list for `global`.
+def scope_numbers(pictures: pa.Table, scope: str) -> np.ndarray | None:
+    """A number for each picture's scope, (n,) int64, -1 for a picture that has none; None for `global`.
 
-    Raises `UserError` where no picture has one.
+    `pictures` has the scope's `COLUMNS`. Raises `UserError` where no picture has a scope.
     """
     if scope == "global":
         return None
-    names: list[str | None] = []
-    for row in rows:
-        parts = [part(row) for part in _PARTS[scope]]
-        names.append("\x1f".join(parts) if all(parts) else None)
-    if rows and not any(names):
+    numbers = np.zeros(pictures.num_rows, np.int64)
+    known = np.ones(pictures.num_rows, bool)
+    for name in COLUMNS[scope]:
+        values = pictures.column(name)
+        part = numbered(pc.utf8_slice_codeunits(values, 0, 4) if name == "date" else values, blank=True)
+        known &= part >= 0
+        numbers = numbers * (int(part.max(initial=0)) + 1) + part
+    if len(known) and not known.any():
         raise UserError(f"scope {scope}: no picture of the pack has one: fill in the index or choose another scope")
-    return names
+    return np.where(known, numbers, -1)
 
 
-def scope_sizes(names: Sequence[str | None]) -> dict[str, float]:
+def scope_sizes(numbers: np.ndarray) -> dict[str, float]:
     """How many scopes there are and how many pictures they hold: the fewest, the median, the most."""
-    _, sizes = np.unique([name for name in names if name is not None], return_counts=True)
+    _, sizes = np.unique(numbers[numbers >= 0], return_counts=True)
     return {
         "scopes": len(sizes),
         "smallest": int(sizes.min()),

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,6 +23,7 @@ from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
 from vlrepro.files import file_digest
+from vlrepro.pairs.encoding import PictureRows
 
 REVISION = 1
 
@@ -38,21 +40,33 @@ def embed_by_torchvision(pack: Pack, encoder: Mapping[str, Any], batch_size: int
     Raises:
         UserError: as `load_torchvision`; or a picture does not decode or has no finite feature of positive length.
     """
+    return torch.from_numpy(picture_rows_by_torchvision(pack, encoder, batch_size)(0, len(pack)))
+
+
+def picture_rows_by_torchvision(pack: Pack, encoder: Mapping[str, Any], batch_size: int = 64) -> PictureRows:
+    """As `embed_by_torchvision`, some pictures at a time."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_torchvision(encoder).to(device)
     pictures = Pictures(pack, encoder["size"], cache_bytes=0, threads=torch.get_num_threads())
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (_MEAN, _STD))
-    parts = []
-    for start in range(0, len(pack), batch_size):
-        batch = pictures.batch(range(start, min(start + batch_size, len(pack)))).to(device)
-        with torch.inference_mode():
-            parts.append(model((batch / 255 - mean) / std).cpu())
-        print(f"embedded {start + len(batch):,} of {len(pack):,} pictures", flush=True)
-    features = torch.cat(parts)
+
+    def rows(first: int, last: int) -> np.ndarray:
+        parts = []
+        for start in range(first, last, batch_size):
+            batch = pictures.batch(range(start, min(start + batch_size, last))).to(device)
+            with torch.inference_mode():
+                parts.append(model((batch / 255 - mean) / std).cpu())
+            print(f"embedded {start + len(batch):,} of {len(pack):,} pictures", flush=True)
+        return _unit(torch.cat(parts), pack, first).numpy()
+
+    return rows
+
+
+def _unit(features: Tensor, pack: Pack, first: int) -> Tensor:
     lengths = features.norm(dim=1)
     bad = (~(lengths.isfinite() & (lengths > 0))).nonzero().flatten().tolist()
     if bad:
-        where = f"{pack.folder}: picture {pack.rows[bad[0]].key}"
+        where = f"{pack.folder}: picture {pack.rows[first + bad[0]].key}"
         raise UserError(f"{where}: {len(bad)} pictures have no finite feature: choose another image encoder")
     return functional.normalize(features, dim=1)
 
