@@ -1,4 +1,5 @@
 # What cells, tables, the report and the evidence are made of, as functions; holds no rule. Conventions: common.smk.
+from functools import cache
 
 
 def metrics_of(table):
@@ -47,6 +48,7 @@ def paired_indexes():
     return [index_of(pack) for pack in dict.fromkeys(recipe["pack"] for recipe in PLAN.pairs.values())]
 
 
+@cache
 def learnt_captions():
     """The caption sources that runs learn from, in training or as pairs; not those of galleries that are searched."""
     return PLAN.needed(PLAN.runs)["captions"]
