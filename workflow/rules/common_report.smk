@@ -170,3 +170,8 @@ def own_command():
         [f"--config {shlex.join(workflow.config_settings.config_args)}"] if workflow.config_settings.config_args else []
     )
     return " ".join(["snakemake --cores 2", *files, *values])
+
+
+def shell_commands():
+    """Rule -> its shell command as it stands: what another command made, Snakemake makes again."""
+    return {rule.name: rule.shellcmd for rule in workflow.rules if rule.shellcmd and not rule.name.endswith("_json")}

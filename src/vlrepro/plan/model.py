@@ -135,7 +135,7 @@ class Plan:
             name = waiting.pop()
             if name not in found:
                 found.add(name)
-                waiting += (text for text in _texts(recipes.get(name, [])) if text in recipes and text not in found)
+                waiting += (text for text in texts_of(recipes.get(name, [])) if text in recipes and text not in found)
         return {kind: [name for name in getattr(self, kind) if name in found] for kind in kinds}
 
     def metrics(self, table: str) -> list[tuple[str, str]]:
@@ -144,13 +144,13 @@ class Plan:
         return [(run, evaluation) for run in plan.runs for evaluation in plan.evaluations] + list(plan.controls)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_of(value: Any) -> Iterator[str]:
     """Every string in a recipe."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list | tuple):
         for entry in value.values() if isinstance(value, dict) else value:
-            yield from _texts(entry)
+            yield from texts_of(entry)
 
 
 def revisions(modules: Iterable[str]) -> dict[str, int]:
