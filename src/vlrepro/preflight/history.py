@@ -45,15 +45,17 @@ def record_of(output: str, root: Path) -> dict[str, object]:
 def start_up(works: Iterable[Work], root: Path, took: dict[str, float]) -> float | None:
     """Median seconds of a job beyond what its works took: starting Python, importing; None where nothing tells.
 
-    A job's own time is Snakemake's record of one of its outputs.
+    A job's own time is Snakemake's record of its outputs, which have its log in common. Only shared jobs tell: the
+    benchmark of a job for one work is of the whole job.
     """
-    jobs: dict[tuple[object, object], list[float]] = {}
+    jobs: dict[str, list[tuple[float, float]]] = {}
     for work in works:
         if work.key in took and work.rule in ("train_model", "evaluate_run", "zero_shot", "retrieve"):
             record = record_of(work.output, root)
-            if _recorded(record) is not None:
-                jobs.setdefault((record["starttime"], record["endtime"]), []).append(took[work.key])
-    extra = sorted(max(0.0, end - start - sum(each)) for (start, end), each in jobs.items())
+            if (whole := _recorded(record)) is not None:
+                jobs.setdefault(str(record.get("log")), []).append((whole, took[work.key]))
+    shared = [each for each in jobs.values() if len(each) > 1]
+    extra = sorted(max(0.0, max(whole for whole, _ in each) - sum(own for _, own in each)) for each in shared)
     return extra[len(extra) // 2] if extra else None
 
 

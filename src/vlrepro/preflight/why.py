@@ -63,9 +63,14 @@ def _reasons(
             made = (root / work.output).stat().st_mtime
             inputs = [works[need].output for need in work.needs]
             newer = [path for path in inputs if (root / path).exists() and (root / path).stat().st_mtime > made]
-            yield from [f"{newer[0]} is newer" + (f" (and {len(newer) - 1} more)" if newer[1:] else "")] * bool(newer)
+            if newer:
+                yield f"{newer[0]} is newer{_more(newer)}"
     if again := [need for need in work.needs if need in found]:
-        yield f"made of {again[0]}, which is made first" + (f" (and {len(again) - 1} more)" if again[1:] else "")
+        yield f"made of {again[0]}, which is made first{_more(again)}"
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
 def _changes(work: Work, root: Path) -> list[str]:

@@ -59,12 +59,13 @@ class Work:
         return (root / self.output).exists()
 
 
-def work_of(plan: Plan, root: Path) -> dict[str, Work]:
+def work_of(plan: Plan, root: Path, fresh: bool = False) -> dict[str, Work]:
     """Key -> everything that the tables of a plan are made of, and the tables.
 
-    `root` is where Snakemake runs: runs that share jobs do so only if they are not made.
+    `root` is where Snakemake runs: runs that share jobs do so only if they are not made, or if all is to be made
+    afresh.
     """
-    return {work.key: work for work in _Inventory(plan, root).all()}
+    return {work.key: work for work in _Inventory(plan, root, fresh).all()}
 
 
 def closure(works: dict[str, Work], keys: Iterable[str]) -> dict[str, Work]:
@@ -85,8 +86,9 @@ def table_keys(plan: Plan, table: TablePlan) -> list[str]:
 
 
 class _Inventory:
-    def __init__(self, plan: Plan, root: Path) -> None:
+    def __init__(self, plan: Plan, root: Path, fresh: bool) -> None:
         self.plan = plan
+        self.fresh = fresh
         self.root = root
         self.keys = {name: f"{self.rule(kind, name)}/{name}" for kind, name in self._artefacts()}
         self.jobs = self._shared_jobs()
@@ -125,7 +127,14 @@ class _Inventory:
         return f"results/{kind}/{name}{'.parquet' if kind == 'captions' else _RULES[kind][1]}"
 
     def _recipe(self, kind: str, name: str) -> Work:
-        return Work("write_recipe", f"{kind}/{name}", f"results/recipes/{kind}/{name}.json", (), f"{kind}/{name}", {})
+        return Work(
+            "write_recipe",
+            f"{kind}/{name}",
+            f"results/recipes/{kind}/{name}.json",
+            (),
+            f"write_recipe/{kind}/{name}",
+            {},
+        )
 
     def _artefact(self, kind: str, name: str, recipe: Recipe) -> Work:
         needs = [f"write_recipe/{kind}/{name}", *self._named_in(recipe)]
@@ -158,7 +167,7 @@ class _Inventory:
     def _table(self, table: TablePlan) -> Iterator[Work]:
         key, scale = f"{table.study}_{table.name}", self.plan.config.scale
         metrics = [f"{self._scored_rule(e)}/{run}/{e}" for run, e in self.plan.metrics(key)]
-        needs = tuple([*metrics, *(f"score_priors/{evaluation}" for evaluation in table.priors)])
+        needs = (*metrics, *(f"score_priors/{evaluation}" for evaluation in table.priors))
         cells = f"results/{scale}/cells/{table.study}/{table.name}.parquet"
         yield Work("collect_cells", key, cells, needs, f"collect_cells/{key}", {})
         html = f"results/{scale}/tables/{table.study}/{table.name}.html"
@@ -173,11 +182,12 @@ class _Inventory:
         resources = self.plan.config.resources
 
         def trained(run: str) -> bool:
-            return resources.runs_per_training > 1 and (self.root / self._output("runs", run)).exists()
+            made = not self.fresh and resources.runs_per_training > 1
+            return made and (self.root / self._output("runs", run)).exists()
 
         def scored(pair: tuple[str, str]) -> bool:
-            path = self.root / f"results/metrics/{'/'.join(pair)}.json"
-            return resources.runs_per_evaluation > 1 and path.exists()
+            made = not self.fresh and resources.runs_per_evaluation > 1
+            return made and (self.root / f"results/metrics/{'/'.join(pair)}.json").exists()
 
         trainings = training_jobs(self.plan, resources.runs_per_training, trained)
         jobs = {run: f"train_{job}" for job, runs in trainings.items() for run in runs}
