@@ -56,7 +56,8 @@ class Budget:
         self.plan = plan
         self.root = root
         self.works = work_of(plan, root)
-        self.model = CostModel(plan, self.works, root, {pack: _pictures(r) for pack, r in plan.packs.items()})
+        self.afresh = work_of(plan, root, fresh=True)
+        self.model = CostModel(plan, self.works, root, {pack: pictures_of(plan, pack) for pack in plan.packs})
         self.missing = {key for key, work in self.works.items() if not work.made(root)}
 
     def tables(self) -> dict[str, list[Work]]:
@@ -70,7 +71,8 @@ class Budget:
         found = {}
         for name, works in self.tables().items():
             missing = [work for work in works if work.key in self.missing]
-            found[name] = {"whole": asdict(self.cost(works)), "missing": asdict(self.cost(missing))}
+            whole = [self.afresh[work.key] for work in works]
+            found[name] = {"whole": asdict(self.cost(whole)), "missing": asdict(self.cost(missing))}
         return {"scale": self.plan.config.scale, "start_up_seconds": self.model.start_up, "tables": found}
 
     def cost(self, works: Iterable[Work]) -> Cost:
@@ -143,8 +145,11 @@ def about_of(source: str) -> Any:
     return import_module(f"vlrepro.data.sources.{source}").ABOUT
 
 
-def _pictures(recipe: dict[str, Any]) -> int:
-    """Pictures of a pack by its source's official counts; 50,000 where it has none."""
+def pictures_of(plan: Plan, pack: str) -> int:
+    """Pictures of a pack, as the configuration or its source's official counts have it; else 50,000."""
+    if told := plan.config.packs[pack.rpartition("-")[0]].pictures:
+        return told
+    recipe = plan.packs[pack]
     path = _SOURCES.joinpath(*recipe["source"].split(".")).with_suffix(".py")
     if path.is_file():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

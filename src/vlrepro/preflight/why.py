@@ -42,6 +42,8 @@ def reasons(plan: Plan, root: Path, commands: Mapping[str, str]) -> dict[str, li
     """
     works = work_of(plan, root)
     found: dict[str, list[str]] = {}
+    shared = _shared_rules(plan)
+    commands = {rule: command for rule, command in commands.items() if rule not in shared}
     for key, work in works.items():
         if work.rule == "write_recipe":
             continue
@@ -56,8 +58,10 @@ def _reasons(
     if not work.made(root):
         yield from _changes(work, root) or [f"{work.output} is missing"]
     else:
-        code = record_of(work.output, root).get("code")
-        if work.job == work.key and isinstance(code, str) and code and commands.get(work.rule, code) != code:
+        record = record_of(work.output, root)
+        code = record.get("code")
+        # What was made in a shared job counts as made: no rule makes it again (common.smk).
+        if record.get("rule") == work.rule in commands and isinstance(code, str) and commands[work.rule] != code:
             yield f"the command of rule {work.rule} changed"
         if work.rule in ("collect_cells", "build_table"):
             made = (root / work.output).stat().st_mtime
@@ -67,6 +71,13 @@ def _reasons(
                 yield f"{newer[0]} is newer{_more(newer)}"
     if again := [need for need in work.needs if need in found]:
         yield f"made of {again[0]}, which is made first{_more(again)}"
+
+
+def _shared_rules(plan: Plan) -> set[str]:
+    """Rules whose outputs count as made once they are there, because runs share jobs."""
+    resources = plan.config.resources
+    trained = {"train_model", "import_model"} if resources.runs_per_training > 1 else set()
+    return trained | (set(SCRIPT_RULES.values()) if resources.runs_per_evaluation > 1 else set())
 
 
 def _more(names: list[str]) -> str:
