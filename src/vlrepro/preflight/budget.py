@@ -89,7 +89,7 @@ class Budget:
             core_seconds += seconds * self.model.cores(work)
             basis = bases.setdefault(estimate.basis, [0, 0, 0.0])
             basis[0] += 1
-            basis[1] = max(basis[1], estimate.measured)
+            basis[1] = basis[0] if estimate.basis == "itself" else max(basis[1], estimate.measured)
             basis[2] += seconds * (self.model.gpus(work) or self.model.cores(work)) / 3600
         packs = [work.name for work in works if work.rule in ("fetch_pack", "fetch_web_pack")]
         download, unknown, by_hand = self._downloads(packs)
