@@ -82,7 +82,6 @@ def test_targets_print_json_alone_and_text(tmp_path):
     found = json.loads(snakemake(clone, "budget_json", *TINY).stdout)
     assert found["tables"]["all"]["missing"] == found["tables"]["all"]["whole"]
     assert found["tables"]["all"]["whole"]["jobs"] < sum(t["whole"]["jobs"] for t in found["tables"].values())
-    assert "trained" in snakemake(clone, "status", *TINY).stdout
     assert "not there yet" in snakemake(clone, "why", *TINY).stdout
     assert not (clone / "results").exists()
 

@@ -56,6 +56,7 @@ class CostModel:
         told = start_up(works.values(), root, self.took)
         self.start_up = START_UP if told is None else told
         self.start_up_measured = told is not None
+        self._estimates: dict[str, Estimate] = {}
         self._kinds: dict[Hashable, list[float]] = defaultdict(list)
         self._rates: dict[str, list[float]] = defaultdict(list)
         for key, seconds in self.took.items():
@@ -67,6 +68,11 @@ class CostModel:
 
     def estimate(self, work: Work) -> Estimate:
         """Its own time if it finished; else that of its like; else its operations over a rate."""
+        if work.key not in self._estimates:
+            self._estimates[work.key] = self._estimate(work)
+        return self._estimates[work.key]
+
+    def _estimate(self, work: Work) -> Estimate:
         if work.key in self.took:
             return Estimate(self.took[work.key], "itself", 1)
         for basis, kind in zip(("other seeds", "same data and model", "same rule"), self._kinds_of(work), strict=False):

@@ -124,5 +124,5 @@ def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple) and value:
         for number, entry in enumerate(value):
             yield from _flat(entry, f"{place}.{number}")
-    else:
-        yield place, value if value not in ({}, [], ()) else "empty"
+    elif place:
+        yield place, "empty" if isinstance(value, dict | list | tuple) else value
