@@ -2,7 +2,7 @@
 
 import json
 import os
-import time
+import socket
 from base64 import urlsafe_b64encode
 from collections import Counter
 from pathlib import Path
@@ -19,7 +19,7 @@ from workflow_runs import ROOT, TINY, make_clone, planned_jobs, snakemake
 from vlrepro.config import load_config
 from vlrepro.models.backbones import build_backbone
 from vlrepro.plan import make_plan
-from vlrepro.preflight.budget import Budget
+from vlrepro.preflight.budget import Budget, about_of
 from vlrepro.preflight.flops import of_picture, of_training
 from vlrepro.preflight.status import standing, status
 from vlrepro.preflight.text import budget_text, status_text, why_text
@@ -143,11 +143,16 @@ def test_states_are_told_from_files(tmp_path, tiny):
     touch(tmp_path / done.output)
     for work in (cut, alive):
         touch(tmp_path / f"results/state/{work.name}/step-00000003.pt")
-    touch(tmp_path / f"results/state/{alive.name}/lock.json", json.dumps({"heartbeat": time.time()}))
+    touch(
+        tmp_path / f"results/state/{alive.name}/lock.json",
+        json.dumps({"host": socket.gethostname(), "pid": os.getpid()}),
+    )
     touch(tmp_path / ".snakemake/incomplete" / urlsafe_b64encode(marked.output.encode()).decode())
     found = {work.key: standing(work, tmp_path, "tiny") for work in (done, cut, alive, marked, pending)}
     assert [entry.state for entry in found.values()] == ["done", "interrupted", "running", "interrupted", "pending"]
     assert found[cut.key].note == f"step 3 of {cut.recipe['steps']}"
+    os.utime(tmp_path / f"results/state/{alive.name}/lock.json", (1, 1))
+    assert standing(alive, tmp_path, "tiny").state == "interrupted"
     touch(tmp_path / ".snakemake/locks/0.input.lock", "x")
     assert standing(marked, tmp_path, "tiny").state == "running"
     alone = next(w for w in Budget(tiny, tmp_path).works.values() if w.rule == "fetch_pack")
@@ -196,6 +201,23 @@ def test_everything_there_is_no_reason_and_another_command_is_one(tmp_path, tiny
     assert all(
         f"made of {pack.key}" in why[0] or "which is made first" in why[0] for k, why in found.items() if k != pack.key
     )
+
+
+def test_what_is_published_is_read_without_decoders(tmp_path):
+    source = [
+        "from PIL import Image",
+        "from vlrepro.data.sources.about import About, Archive",
+        'NAME = "a.tar"',
+        "MODE = Image.OPEN",
+        'ARCHIVES = (Archive(NAME, "https://a", "a", bytes=5),)',
+        'ABOUT = About("A", "home", "MIT", "accuracy", "official", ARCHIVES, "sign")',
+    ]
+    touch(tmp_path / "sets/a.py", "\n".join(source))
+    touch(tmp_path / "sets/b.py", "FOLDER = 1\n")
+    about = about_of("sets.a", tmp_path)
+    assert [(archive.name, archive.bytes) for archive in about.archives] == [("a.tar", 5)]
+    assert about.by_hand == "sign"
+    assert about_of("sets.b", tmp_path) is about_of("sets.none", tmp_path) is None
 
 
 LEAVES = st.integers(0, 3) | st.text("ab", max_size=2)

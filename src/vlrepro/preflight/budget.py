@@ -6,11 +6,13 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.plan.model import Plan
 from vlrepro.preflight.costs import CostModel, jobs_of
 from vlrepro.preflight.flops import of_picture
@@ -134,15 +136,21 @@ class Budget:
         return 1_000_000 if work.rule in ("embed", "score_captions", "mine_pairs") else 10_000
 
 
-def about_of(source: str) -> Any:
-    """What is published about a source (`vlrepro.data.sources.about.About`), or None where nothing is recorded.
+def about_of(source: str, folder: Path = _SOURCES) -> About | None:
+    """What is published about a source, a module below `folder`; None where nothing is recorded.
 
-    Only a module that says `ABOUT` is imported: others would bring in decoders for nothing.
+    The record alone is evaluated, with the constants before it: the module itself imports decoders.
     """
-    path = _SOURCES.joinpath(*source.split(".")).with_suffix(".py")
+    path = folder.joinpath(*source.split(".")).with_suffix(".py")
     if not path.is_file() or not re.search(r"^ABOUT\b", path.read_text(encoding="utf-8"), re.M):
         return None
-    return import_module(f"vlrepro.data.sources.{source}").ABOUT
+    known: dict[str, Any] = {"About": About, "Archive": Archive}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            # A constant that needs the module's imports is no part of the record, or the record is imported below.
+            with suppress(NameError):
+                exec(compile(ast.Module([node], []), str(path), "exec"), known)
+    return known["ABOUT"] if "ABOUT" in known else import_module(f"vlrepro.data.sources.{source}").ABOUT
 
 
 def pictures_of(plan: Plan, pack: str) -> int:

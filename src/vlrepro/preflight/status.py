@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
 import time
 from base64 import urlsafe_b64encode
 from collections import Counter
@@ -16,7 +18,7 @@ from vlrepro.preflight.work import Work, closure, table_keys, work_of
 
 State = Literal["done", "running", "interrupted", "failed", "pending"]
 STATES: tuple[State, ...] = ("done", "running", "interrupted", "failed", "pending")
-ALIVE_SECONDS = 180.0
+ALIVE_SECONDS = 240.0
 """A training whose lock was touched this recently is taken to run."""
 _SCALED = ("collect_cells", "build_table")
 
@@ -90,14 +92,18 @@ def _progress(work: Work, root: Path) -> str:
 
 
 def _alive(work: Work, root: Path) -> bool:
-    """Whether a lock of the run's state was touched lately, by its time or by the heartbeat that it names."""
+    """Whether the lock of the run's state shows life: its process on this machine, or else a recent heartbeat."""
     path = root / "results/state" / work.name / "lock.json"
     try:
-        beat = path.stat().st_mtime
-        told = json.loads(path.read_text(encoding="utf-8")).get("heartbeat")
-    except (OSError, ValueError, AttributeError):
+        age = time.time() - path.stat().st_mtime
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told.get("host") == socket.gethostname():
+            os.kill(told["pid"], 0)
+    except PermissionError:  # another user's process, which is there
+        return True
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return False
-    return time.time() - max(beat, told if isinstance(told, int | float) else beat) < ALIVE_SECONDS
+    return age < ALIVE_SECONDS
 
 
 def _controlled(root: Path) -> bool:
