@@ -32,7 +32,8 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/saliency.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/preflight.smk"
 
 
 onsuccess:
-    print(f"Tables:  results/{SCALE}/tables/\nReport:  results/{SCALE}/report/index.html")
+    print(f"Tables:  results/{SCALE}/tables/\nReport:  results/{SCALE}/report/index.html", file=sys.stderr)

@@ -182,10 +182,17 @@ def any_of(names):
     return "|".join(names) or "none"
 
 
+# Snakemake goes through a pattern for each file of each job: one that lists every metrics file takes most of its time.
+def runs_among(names):
+    """A short pattern of runs: the digest at its end tells each from all others."""
+    digests = "|".join(name.rpartition("-")[2] for name in names)
+    return f"[a-z0-9_]+-seed[0-9]+-(?:{digests})" if digests else "none"
+
+
 def trained_alone():
     """A pattern of the runs that have a training of their own."""
     wanted = (run for run, planned in PLAN.runs.items() if not planned.imported and not trained(run))
-    return any_of(alone(wanted, TRAINING_JOBS.values()))
+    return runs_among(alone(wanted, TRAINING_JOBS.values()))
 
 
 def given_model(wildcards):
@@ -201,6 +208,9 @@ def given_from(wildcards, input):
 
 def scored_alone(script):
     """A pattern of <run>/<evaluation> that have a job of their own, of evaluations that `script` scores."""
+    if RESOURCES.runs_per_evaluation == 1:
+        evaluations = any_of(key for key, planned in PLAN.evaluations.items() if planned.script == script)
+        return f"[a-z0-9_-]+/(?:{evaluations})"
     pairs = dict.fromkeys(pair for table in PLAN.tables for pair in PLAN.metrics(table))
     wanted = [
         f"{run}/{evaluation}"

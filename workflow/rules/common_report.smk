@@ -1,4 +1,5 @@
 # What cells, tables, the report and the evidence are made of, as functions; holds no rule. Conventions: common.smk.
+from functools import cache
 
 
 def metrics_of(table):
@@ -47,6 +48,7 @@ def paired_indexes():
     return [index_of(pack) for pack in dict.fromkeys(recipe["pack"] for recipe in PLAN.pairs.values())]
 
 
+@cache
 def learnt_captions():
     """The caption sources that runs learn from, in training or as pairs; not those of galleries that are searched."""
     return PLAN.needed(PLAN.runs)["captions"]
@@ -168,3 +170,8 @@ def own_command():
         [f"--config {shlex.join(workflow.config_settings.config_args)}"] if workflow.config_settings.config_args else []
     )
     return " ".join(["snakemake --cores 2", *files, *values])
+
+
+def shell_commands():
+    """Rule -> its shell command as it stands: what another command made, Snakemake makes again."""
+    return {rule.name: rule.shellcmd for rule in workflow.rules if rule.shellcmd and not rule.name.endswith("_json")}

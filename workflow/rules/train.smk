@@ -74,7 +74,7 @@ rule import_model:
     log:
         "logs/import_model/{run}.log",
     wildcard_constraints:
-        run=any_of(run for run, planned in PLAN.runs.items() if planned.imported and not trained(run)),
+        run=runs_among(run for run, planned in PLAN.runs.items() if planned.imported and not trained(run)),
     conda:
         TRAIN_ENVIRONMENT
     resources:

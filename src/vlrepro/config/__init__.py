@@ -43,6 +43,8 @@ class ResourceConfig(Strict):
 
     `runs_per_training` and `runs_per_evaluation`: how many runs that read the same data one job may train or score.
     Mining asks for what training does, where nothing else is said.
+    `gpu_flops` and `cpu_flops`: floating-point operations a second that a GPU or a core gets through in training, for
+    the budget where nothing of the kind has finished yet.
     """
 
     runs_per_training: Positive = 1
@@ -56,6 +58,8 @@ class ResourceConfig(Strict):
     evaluate_memory_mb: Positive
     evaluate_minutes: Positive
     checkpoint_seconds: float = Field(60, gt=0)
+    gpu_flops: float = Field(2.3e13, gt=0)
+    cpu_flops: float = Field(2e10, gt=0)
 
 
 class Config(Strict):

@@ -86,6 +86,7 @@ class PackConfig(Strict):
 
     The source `composed` takes `compose` instead of a path, a digest or a revision: its packs' digests identify it.
     The source `web` takes `web` beside the path of a list of URLs and a revision: what comes is known afterwards only.
+    `pictures` says about how many there are, for the budget alone.
     """
 
     source: str
@@ -94,6 +95,7 @@ class PackConfig(Strict):
     revision: str | None = None
     compose: ComposeConfig | None = None
     web: WebConfig | None = None
+    pictures: Positive | None = None
 
     @model_validator(mode="after")
     def _identified(self) -> PackConfig:

@@ -125,16 +125,17 @@ class Plan:
     def needed(self, names: Iterable[str]) -> dict[str, list[str]]:
         """Kind -> the artefacts of that kind that those called `names` are made of, directly or not."""
         kinds = [entry.name for entry in fields(self) if entry.name not in ("config", "tables")]
-        found: dict[str, None] = {}
+        artefacts = [(name, entry) for kind in kinds for name, entry in getattr(self, kind).items()]
+        recipes: dict[str, list[Recipe]] = {}
+        for name, entry in artefacts:
+            recipes.setdefault(name, []).append(entry if isinstance(entry, dict) else entry.recipe)
+        found: set[str] = set()
         waiting = list(names)
         while waiting:
             name = waiting.pop()
-            if name in found:
-                continue
-            found[name] = None
-            for kind in kinds:
-                if name in getattr(self, kind):
-                    waiting += _texts(json.loads(self.recipe_text(kind, name)))
+            if name not in found:
+                found.add(name)
+                waiting += (text for text in texts_of(recipes.get(name, [])) if text in recipes and text not in found)
         return {kind: [name for name in getattr(self, kind) if name in found] for kind in kinds}
 
     def metrics(self, table: str) -> list[tuple[str, str]]:
@@ -143,13 +144,13 @@ class Plan:
         return [(run, evaluation) for run in plan.runs for evaluation in plan.evaluations] + list(plan.controls)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_of(value: Any) -> Iterator[str]:
     """Every string in a recipe."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
+    elif isinstance(value, dict | list | tuple):
         for entry in value.values() if isinstance(value, dict) else value:
-            yield from _texts(entry)
+            yield from texts_of(entry)
 
 
 def revisions(modules: Iterable[str]) -> dict[str, int]:
