@@ -17,7 +17,7 @@ rule embed:
     resources:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
-        gpu=RESOURCES.train_gpus,
+        gpu=RESOURCES.gpus,
     params:
         files=lambda wildcards, input: " ".join(f"--{name} {path}" for name, path in input.items() if name != "recipe"),
     shell:
@@ -41,7 +41,7 @@ rule mine_pairs:
     resources:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
-        gpu=RESOURCES.train_gpus,
+        gpu=RESOURCES.gpus,
     params:
         files=lambda wildcards, input: " ".join(f"--{name} {path}" for name, path in input.items() if name != "recipe"),
     shell:
