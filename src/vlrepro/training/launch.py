@@ -47,7 +47,7 @@ def launch(command: Sequence[str], processes: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it would tell, we tell in a line
+    logging.disable(logging.CRITICAL)  # what the agent would tell, we tell in a line
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns that it looks for unused parameters: we ask it to
     with tempfile.TemporaryDirectory(prefix="processes-", ignore_cleanup_errors=True) as folder:
         config = LaunchConfig(
@@ -59,7 +59,7 @@ def launch(command: Sequence[str], processes: int) -> None:
             rdzv_endpoint="localhost:0",
             local_addr="localhost",
             max_restarts=0,
-            logs_specs=DefaultLogsSpecs(folder, redirects={rank: Std.OUT for rank in range(1, processes)}),
+            logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, processes), Std.OUT)),
         )
         try:
             elastic_launch(config, command[0])(*command[1:])
@@ -69,6 +69,8 @@ def launch(command: Sequence[str], processes: int) -> None:
         except SignalException as error:
             codes = [report["exit_code"] for report in _reports(folder)]
             raise SystemExit(AGAIN if AGAIN in codes else 128 + error.sigval) from None
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 @contextmanager
