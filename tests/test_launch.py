@@ -106,4 +106,4 @@ def test_the_real_command_trains_by_two_processes(recipe, tmp_path):
         assert result.stderr == ""
         lines = (tmp_path / f"{processes}/history.jsonl").read_text().splitlines()
         histories.append([json.loads(line)["loss"] for line in lines])
-    assert histories[1] == pytest.approx(histories[0], abs=1e-5)
+    assert histories[1] == pytest.approx(histories[0], rel=1e-5, abs=1e-5)
