@@ -54,7 +54,7 @@ def test_the_layout_is_the_recipes():
     assert layout_of(wide, {}, CPU, "run") == torch.channels_last
     assert layout_of(wide, {"layout": "contiguous"}, CPU, "run") == torch.contiguous_format
     assert layout_of(narrow, {"layout": "channels_last"}, torch.device("cuda"), "run") == torch.channels_last
-    with pytest.raises(UserError, match="run: layout channels_last is not safe on CPUs .*: leave layout out"):
+    with pytest.raises(UserError, match=r"run: layout channels_last is not safe on CPUs .*: leave layout out"):
         layout_of(narrow, {"layout": "channels_last"}, CPU, "run")
 
 
