@@ -31,7 +31,6 @@ def found_by(rank: int, world: int, parts: int, case: str) -> dict[str, torch.Te
     batch = batch._replace(views=(batch.views[0][own],), texts=batch.texts[own], concepts=concepts)
     result, backward = passes_of(model, accumulate=parts).forward(batch)
     backward()
-    distributed.average_gradients(model)
     return {"loss": result.loss.detach(), **gradients_of(model)}
 
 

@@ -2,9 +2,10 @@
 
 Every process (rank) holds B rows of a batch of world * B, rank 0's first. A framework's loss is a mean over its own
 rows against columns gathered from all ranks (`gather`), its batch statistics are those of all rows
-(`synced_batch_norm`), and gradients are averaged (`average_gradients`). Backward sums what the ranks send, so each
-rank's gradient is d(sum of all ranks' losses) / d(its own copy of the weights), and their average is the
-gradient of the mean loss: that of one process on the joint batch. All of it works on CPUs too (gloo).
+(`synced_batch_norm`), and gradients are averaged, while backward runs (`data_parallel`) or after it
+(`average_gradients`). Backward sums what the ranks send, so each rank's gradient is d(sum of all ranks' losses) / d(its
+own copy of the weights), and their average is the gradient of the mean loss: that of one process on the joint batch.
+All of it works on CPUs too (gloo).
 
 With one process every function here does nothing.
 """
@@ -12,6 +13,8 @@ With one process every function here does nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vlrepro.errors import UserError
 
+T = TypeVar("T")
 _NEEDED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -110,6 +114,11 @@ def synced_batch_norm(module: nn.Module) -> nn.Module:
     return module
 
 
+def is_synced(layer: nn.Module) -> bool:
+    """Whether `layer` is one that `synced_batch_norm` put there."""
+    return isinstance(layer, (_SyncedBatchNorm, nn.SyncBatchNorm))
+
+
 class _SyncedBatchNorm(_BatchNorm):
     """Batch normalisation over the rows of all ranks (Ioffe and Szegedy 2015, algorithm 1), on any device.
 
@@ -157,6 +166,39 @@ class _SyncedBatchNorm(_BatchNorm):
         weight = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
         self.running_var.lerp_(var.to(self.running_var.dtype), weight)
+
+
+def data_parallel(module: nn.Module) -> nn.Module:
+    """`module`, with several processes inside torch's DistributedDataParallel; its own names and tensors stay its own.
+
+    Each backward after a forward of it leaves the mean of all ranks' gradients, sent in buckets while the rest is still
+    computed (Li et al. 2020, "PyTorch Distributed", section 3.2.3). Buffers are left alone: `synced_batch_norm` and
+    what frameworks carry from step to step are the same on all ranks by themselves. Some parameters have no gradient in
+    some steps (SwAV's prototypes), so unused ones are looked for; that also keeps buckets as they are first cut, where
+    DDP would cut them anew after one step and a resumed training would add in another order than one that was not.
+    """
+    if world_size() == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
+        return module
+    return nn.parallel.DistributedDataParallel(
+        module, forward_sync_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
+    )
+
+
+def mean_over_ranks(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Each value's mean over all ranks, in double precision and in rank order; all ranks must have the same names."""
+    if world_size() == 1:
+        return values
+    own = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
+    return dict(zip(values, gather(own[None]).mean(0).tolist(), strict=True))
+
+
+def first_alone(call: Callable[[], T]) -> T:
+    """What `call` gives each rank, the others' turn being after rank 0's: it may tidy files up that they then find."""
+    if world_size() == 1:
+        return call()
+    found = call() if rank() == 0 else None
+    dist.barrier()
+    return found if rank() == 0 else call()
 
 
 def average_gradients(module: nn.Module) -> None:

@@ -24,11 +24,12 @@ def run_command(main: Callable[[], None]) -> None:
     except (UserError, OSError) as error:
         if os.environ.get("VLREPRO_DEBUG"):
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """An error as one line; an `OSError` by its path."""
     if isinstance(error, OSError) and error.filename:
         cure = "free some space or choose another results folder" if error.errno in NO_SPACE else "check the path"
         return f"{error.filename}: {error.strerror}: {cure}"

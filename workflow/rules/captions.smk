@@ -71,7 +71,7 @@ rule generate_captions:
     resources:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
-        gpu=RESOURCES.train_gpus,
+        gpu=RESOURCES.gpus,
     params:
         model=lambda wildcards, input: input.model or PLAN.captions[wildcards.captions]["model"],
         state=lambda wildcards, input: f"results/state/{wildcards.captions}",
@@ -101,7 +101,7 @@ rule score_captions:
     resources:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
-        gpu=RESOURCES.train_gpus,
+        gpu=RESOURCES.gpus,
     params:
         model=lambda wildcards, input: input.model or PLAN.scores[wildcards.scores]["model"],
         state=lambda wildcards, input: f"results/state/{wildcards.scores}",

@@ -20,7 +20,7 @@ rule embed_prompts:
     resources:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
-        gpu=RESOURCES.train_gpus,
+        gpu=RESOURCES.gpus,
     shell:
         "python workflow/scripts/embed_prompts.py --recipe {input.recipe} --index {input.index} --output {output}"
         " 2>&1 | tee {log}"
@@ -45,7 +45,7 @@ rule rank_pictures:
     resources:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
-        gpu=RESOURCES.train_gpus,
+        gpu=RESOURCES.gpus,
     params:
         model=lambda wildcards, input: input.model or PLAN.rankings[wildcards.ranking]["model"],
     shell:
@@ -75,7 +75,7 @@ for script, name in {"evaluate": "evaluate_run", "zero_shot": "zero_shot", "retr
         resources:
             mem_mb=RESOURCES.evaluate_memory_mb,
             runtime=RESOURCES.evaluate_minutes,
-            gpu=RESOURCES.train_gpus,
+            gpu=RESOURCES.gpus,
         params:
             script=script,
             run=lambda wildcards: wildcards.scored.split("/")[0],
@@ -102,7 +102,7 @@ for script, jobs in EVALUATION_JOBS.items():
             resources:
                 mem_mb=RESOURCES.evaluate_memory_mb,
                 runtime=RESOURCES.evaluate_minutes,
-                gpu=RESOURCES.train_gpus,
+                gpu=RESOURCES.gpus,
             params:
                 script=script,
                 runs=runs,

@@ -17,7 +17,7 @@ rule embed:
     resources:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
-        gpu=RESOURCES.train_gpus,
+        gpu=RESOURCES.gpus,
     params:
         # Outside the outputs: Snakemake deletes the outputs of a failed job, and an interrupted one must go on.
         state=lambda wildcards, input: f"results/state/{wildcards.embeddings}",
@@ -44,7 +44,7 @@ rule mine_pairs:
     resources:
         mem_mb=RESOURCES.mine_memory_mb or RESOURCES.train_memory_mb,
         runtime=RESOURCES.mine_minutes or RESOURCES.train_minutes,
-        gpu=RESOURCES.train_gpus if RESOURCES.mine_gpus is None else RESOURCES.mine_gpus,
+        gpu=RESOURCES.gpus if RESOURCES.mine_gpus is None else RESOURCES.mine_gpus,
     params:
         state=lambda wildcards, input: f"results/state/{wildcards.pairs}",
         seconds=lambda wildcards, input: RESOURCES.checkpoint_seconds,

@@ -20,7 +20,7 @@ rule score_saliency:
     resources:
         mem_mb=RESOURCES.evaluate_memory_mb,
         runtime=RESOURCES.evaluate_minutes,
-        gpu=RESOURCES.train_gpus,
+        gpu=RESOURCES.gpus,
     shell:
         "python workflow/scripts/score_saliency.py --run {wildcards.run} --recipe {input.recipe} --model {input.model}"
         " --evaluation {input.evaluation} --probe {output.probe} --output {output.metrics} 2>&1 | tee {log}"

@@ -16,7 +16,7 @@ rule train_model:
         run=trained_alone(),
     conda:
         TRAIN_ENVIRONMENT
-    threads: CONFIG.training.threads
+    threads: CONFIG.training.threads * RESOURCES.processes
     resources:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
@@ -26,12 +26,13 @@ rule train_model:
         state=lambda wildcards, input: f"results/state/{wildcards.run}",
         files=lambda wildcards, input: " ".join(f"--{name} {path}" for name, path in input.items() if name != "recipe"),
         seconds=lambda wildcards, input: RESOURCES.checkpoint_seconds,
+        processes=lambda wildcards, input: RESOURCES.processes,
     shell:
-        "python workflow/scripts/train.py --recipe {input.recipe} {params.files}"
+        "python workflow/scripts/train.py --processes {params.processes} --recipe {input.recipe} {params.files}"
         " --state {params.state} --checkpoint-seconds {params.seconds} --model {output.model} 2>&1 | tee {log}"
 
 
-# `resources.runs_per_training` runs in one process: what they load is loaded once, and each trains as if it were alone.
+# `resources.runs_per_training` runs in one job: what they load is loaded once, and each trains as if it were alone.
 for job, runs in TRAINING_JOBS.items():
 
     rule:
@@ -47,7 +48,7 @@ for job, runs in TRAINING_JOBS.items():
             f"logs/train_models/{job}.log",
         conda:
             TRAIN_ENVIRONMENT
-        threads: CONFIG.training.threads
+        threads: CONFIG.training.threads * RESOURCES.processes
         resources:
             mem_mb=RESOURCES.train_memory_mb,
             runtime=RESOURCES.train_minutes,
@@ -57,10 +58,11 @@ for job, runs in TRAINING_JOBS.items():
             benchmarks=[f"results/benchmarks/train_model/{run}.tsv" for run in runs],
             files=" ".join(f"--{name} {path}" for name, path in training_data(runs[0]).items()),
             seconds=lambda wildcards, input: RESOURCES.checkpoint_seconds,
+            processes=lambda wildcards, input: RESOURCES.processes,
         shell:
-            "python workflow/scripts/train.py --recipe {input.recipes} {params.files} --state {params.states}"
-            " --benchmark {params.benchmarks} --checkpoint-seconds {params.seconds} --model {output.models}"
-            " 2>&1 | tee {log}"
+            "python workflow/scripts/train.py --processes {params.processes} --recipe {input.recipes} {params.files}"
+            " --state {params.states} --benchmark {params.benchmarks} --checkpoint-seconds {params.seconds}"
+            " --model {output.models} 2>&1 | tee {log}"
 
 
 # Weights that are given, in the place of a training: converted once to float32 in transformers' layout.

@@ -42,6 +42,8 @@ class ResourceConfig(Strict):
     """What does not change results: memory and minutes that jobs ask for, GPUs, seconds between checkpoints.
 
     `runs_per_training` and `runs_per_evaluation`: how many runs that read the same data one job may train or score.
+    `train_gpus`: of a training; other jobs that can use a GPU ask for one where trainings have any. `train_processes`:
+    that share a training's batches, one a GPU unless said; more than one without GPUs share its processors' time.
     Mining asks for what training does, where nothing else is said.
     `gpu_flops` and `cpu_flops`: floating-point operations a second that a GPU or a core gets through in training, for
     the budget where nothing of the kind has finished yet.
@@ -55,11 +57,28 @@ class ResourceConfig(Strict):
     mine_memory_mb: Positive | None = None
     mine_minutes: Positive | None = None
     mine_gpus: int | None = Field(None, ge=0)
+    train_processes: Positive | None = None
     evaluate_memory_mb: Positive
     evaluate_minutes: Positive
     checkpoint_seconds: float = Field(60, gt=0)
     gpu_flops: float = Field(2.3e13, gt=0)
     cpu_flops: float = Field(2e10, gt=0)
+
+    @model_validator(mode="after")
+    def _a_process_a_gpu(self) -> ResourceConfig:
+        if self.train_gpus and self.processes != self.train_gpus:
+            raise ValueError(f"{self.processes} train_processes for {self.train_gpus} train_gpus: leave them out")
+        return self
+
+    @property
+    def processes(self) -> int:
+        """How many processes a training is of."""
+        return self.train_processes or max(1, self.train_gpus)
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs a job that is of one process asks for."""
+        return min(1, self.train_gpus)
 
 
 class Config(Strict):

@@ -94,9 +94,10 @@ class RecipeConfig(Strict):
 
     `augmentation` is one for all views or a list of one for each. `pairs` says where the second view's picture
     comes from; `texts` and `text_encoder` which captions a framework with a text side reads, and how; `concepts`
-    what a teacher sees in the pictures, for a framework that distils it. `optimiser`
-    names one of `optimisers` in place of the shared one. Towers compute in `precision`, and in `accumulate` equal parts
-    of the batch where it does not fit the memory: see `vlrepro.training.passes`. The framework `pretrained` trains
+    what a teacher sees in the pictures, for a framework that distils it. `optimiser` names one of `optimisers` in place
+    of the shared one. Towers compute in `precision`, and in `accumulate` equal parts of the batch where it does not fit
+    the memory: see `vlrepro.training.passes`. With `compile` they are compiled, and `layout` says how pictures lie in
+    memory where that is not to be chosen by the model (`vlrepro.training.compiling`). The framework `pretrained` trains
     nothing: its weights are those of `dual_encoder`, the same for every seed, and nothing else of the recipe counts.
     """
 
@@ -117,6 +118,8 @@ class RecipeConfig(Strict):
     learning_rate: float | None = Field(None, gt=0)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     accumulate: Positive = 1
+    compile: bool = False
+    layout: Literal["channels_last", "contiguous"] | None = None
 
     @model_validator(mode="after")
     def _texts_are_encoded(self) -> RecipeConfig:
@@ -139,10 +142,10 @@ class RecipeConfig(Strict):
         return self
 
     def passes(self) -> dict[str, Any]:
-        """`precision` and `accumulate` where they are not the default, which older recipes do not name."""
+        """How towers compute where it is not the default, which older recipes do not name."""
         return {
             name: value
-            for name in ("precision", "accumulate")
+            for name in ("precision", "accumulate", "compile", "layout")
             if (value := getattr(self, name)) != _default(self, name)
         }
 

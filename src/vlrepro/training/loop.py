@@ -72,7 +72,7 @@ def train_together(jobs: Sequence[Job], files: Files, checkpoint_seconds: float)
     interrupted run of the same recipe left one. What they leave is written when all are at their end, so that a
     stopped job of several begins none of them again. Determinism: CPU kernels with the recipes' number of threads,
     generators keyed by seed and step. Under torchrun each process takes its part of every batch; the first one
-    writes. Returns the seconds that each job's own steps took here, without what all share.
+    writes, and alone returns the seconds that each job's own steps took, without what all share.
 
     Raises:
         UserError: the recipes differ in what a step sees, the data allow fewer steps than one asks for, or a file is
@@ -88,7 +88,7 @@ def train_together(jobs: Sequence[Job], files: Files, checkpoint_seconds: float)
             _run(trainers, views, checkpoint_seconds)
         if distributed.rank() == 0:
             _finish(jobs, trainers)
-        return [trainer.seconds for trainer in trainers]
+        return [trainer.seconds for trainer in trainers] if distributed.rank() == 0 else []
     finally:
         distributed.stop()
 

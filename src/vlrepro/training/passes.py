@@ -10,6 +10,9 @@ section 3.2): all parts are encoded without gradients; the joined rows are contr
 log and the gradients of the rows; each part is then encoded again and its rows' gradients sent back. Loss and
 gradients are those of the whole batch. Not so with BatchNorm, whose batch statistics are of a part (of all
 processes); its running statistics move once for each part, not again when it is encoded the second time.
+
+With several processes gradients are averaged while backward runs. In parts they are after the last one: the first
+parts' gradients are not yet the batch's, so little could be sent ahead.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vlrepro.distributed import world_size
+from vlrepro.distributed import average_gradients, data_parallel, world_size
 from vlrepro.errors import UserError
 from vlrepro.frameworks import Batch, Concepts, Step
 
@@ -35,7 +38,7 @@ class Forward(NamedTuple):
 
 
 class Passes:
-    """Forward and backward of a recipe's model, and the optimiser's step after them.
+    """Forward and backward of a recipe's model on all processes, and the optimiser's step after them.
 
     The recipe's `precision` (float32, bfloat16 or float16, the last with a loss scale that adapts) and `accumulate`
     (parts, 1 or more) say how. `scaler` holds the loss scale, a part of the training's state.
@@ -59,12 +62,15 @@ class Passes:
             )
         if recipe["steps"]:
             _check_parts(model, recipe["batch_size"], self.parts, name)
+        whole = _Whole(model, device, self.dtype)
+        self.encode = whole.encode
+        self.whole = data_parallel(whole) if self.parts == 1 and recipe["steps"] else whole
 
     def forward(self, batch: Batch) -> Forward:
         """This process's rows to the loss; call `backward` before the next forward."""
         if self.parts > 1:
             return self._in_parts(batch)
-        result = self.model(batch) if self.dtype == torch.float32 else self.model.contrast(self._encode(batch), batch)
+        result = self.whole(batch)
         return Forward(result, lambda: self.scaler.scale(result.loss).backward())
 
     def update(self, optimiser: torch.optim.Optimizer) -> None:
@@ -73,15 +79,10 @@ class Passes:
         self.scaler.step(optimiser)
         self.scaler.update()
 
-    def _encode(self, batch: Batch) -> tuple[Tensor, ...]:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            rows = self.model.encode(batch)
-        return tuple(row.to(torch.promote_types(row.dtype, torch.float32)) for row in rows)
-
     def _in_parts(self, batch: Batch) -> Forward:
         parts = _cut(batch, self.parts)
         with torch.no_grad():
-            encoded = [self._encode(part) for part in parts]
+            encoded = [self.encode(part) for part in parts]
         joined = tuple(torch.cat(rows).requires_grad_() for rows in zip(*encoded, strict=True))
         result = self.model.contrast(joined, batch)
 
@@ -90,10 +91,31 @@ class Passes:
             gradients = zip(*(rows.grad.chunk(self.parts) for rows in joined), strict=True)
             with _running_statistics_kept(self.model):
                 for part, wanted in zip(parts, gradients, strict=True):
-                    pairs = [pair for pair in zip(self._encode(part), wanted, strict=True) if pair[0].requires_grad]
+                    pairs = [pair for pair in zip(self.encode(part), wanted, strict=True) if pair[0].requires_grad]
                     torch.autograd.backward(*zip(*pairs, strict=True))
+            average_gradients(self.model)
 
         return Forward(result, backward)
+
+
+class _Whole(nn.Module):
+    """A whole batch through `model` in one forward, its towers in `dtype`; `model` keeps its parameters' names."""
+
+    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = model
+        self.device = device
+        self.dtype = dtype
+
+    def forward(self, batch: Batch) -> Step:
+        """This process's rows to the loss."""
+        return self.model(batch) if self.dtype == torch.float32 else self.model.contrast(self.encode(batch), batch)
+
+    def encode(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Rows of the towers, float32 or wider."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            rows = self.model.encode(batch)
+        return tuple(row.to(torch.promote_types(row.dtype, torch.float32)) for row in rows)
 
 
 def _check_parts(model: nn.Module, batch_size: int, parts: int, name: str) -> None:

@@ -15,6 +15,7 @@ from vlrepro.errors import UserError
 from vlrepro.frameworks import Batch, build_framework
 from vlrepro.models.backbones import build_backbone
 from vlrepro.randomness import key
+from vlrepro.training.compiling import compile_towers, layout_of
 from vlrepro.training.optimiser import adamw
 from vlrepro.training.passes import Passes
 from vlrepro.training.schedule import learning_rate
@@ -26,8 +27,9 @@ class Trainer:
 
     Attributes:
         step: optimiser steps taken so far.
-        history: an entry a step: step (from 1), loss, learning rate, the framework's figures. Of a training that
-            failed, the last has the step and `failed` alone.
+        history: an entry a step: step (from 1), loss, learning rate, the framework's figures; loss and figures are
+            means over all processes, those of the joint batch where they are means over rows (`spread` is not). Of a
+            training that failed, the last has the step and `failed` alone.
         failed: why the training stopped before its end, or None.
         seconds: that its steps took in this process.
     """
@@ -38,8 +40,10 @@ class Trainer:
         self.name = name
         self.device = device
         model = _initial(recipe)
-        self.layout = _layout(model)
+        self.layout = layout_of(model, recipe, device, name)
         self.model = distributed.synced_batch_norm(model.to(self.device, memory_format=self.layout)).train()
+        if recipe.get("compile") and recipe["steps"]:
+            compile_towers(self.model, device, name)
         self.passes = Passes(self.model, recipe, device, name)
         self.optimiser = adamw(self.model, recipe["optimiser"])
         self.step = 0
@@ -66,17 +70,15 @@ class Trainer:
             group["lr"] = rate
         buffers = [buffer.clone() for buffer in self.model.buffers()]
         result, backward = self.passes.forward(self.placed(batch))
-        loss = result.loss.item()
-        losses = distributed.gather(result.loss.detach().reshape(1)).tolist()
-        if bad := [value for value in losses if not math.isfinite(value)]:
-            self._fail(bad[0], buffers)
+        figures = distributed.mean_over_ranks({"loss": result.loss.item(), **result.logs}, self.device)
+        if not math.isfinite(figures["loss"]):  # nor is it on some rank
+            self._fail(figures["loss"], buffers)
             return
         self.optimiser.zero_grad(set_to_none=True)
         backward()
-        distributed.average_gradients(self.model)
         self.passes.update(self.optimiser)
         self.step += 1
-        self.history.append({"step": self.step, "loss": loss, "learning_rate": rate, **result.logs})
+        self.history.append({"step": self.step, "learning_rate": rate, **figures})
 
     def placed(self, batch: Batch) -> Batch:
         """`batch` on the device, its views laid out as the model's filters."""
@@ -119,7 +121,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the newest saved state, if there is one."""
-        state = self.states.load()
+        state = distributed.first_alone(self.states.load)  # which removes what is cut short
         if state is not None:
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
@@ -145,13 +147,3 @@ def _initial(recipe: Mapping[str, Any]) -> nn.Module:
             "give it the option size"
         )
     return build_framework(recipe["framework"], backbone, recipe["options"])
-
-
-def _layout(model: nn.Module) -> torch.memory_format:
-    """How filters and pictures lie in memory: channels last, a sixth faster on CPUs than contiguous.
-
-    Not where a convolution has fewer than 8 channels: on CPUs without AVX-512 the backward kernels for channels last
-    (torch 2.14.1, oneDNN) then write past the end of their buffers.
-    """
-    narrow = any(isinstance(layer, nn.Conv2d) and layer.out_channels < 8 for layer in model.modules())
-    return torch.contiguous_format if narrow else torch.channels_last

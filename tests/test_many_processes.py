@@ -1,0 +1,74 @@
+"""One, two and four processes train every framework along the same loss curve, also where their number changes."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from caption_training import caption_files
+from concept_packs import concept_file
+from conftest import STRONG, shape_pictures
+from process_runs import CASES, STEPS, Data, copying, curve, start_processes, train_all
+
+from vlrepro import frameworks
+from vlrepro.data.pack import write_pack
+
+RECIPE = {
+    "augmentations": [STRONG],
+    "pictures": {"canvas": 24, "size": 16, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+    "backbone": {"name": "resnet_small", "width": 4},
+    "batch_size": 16,
+    "steps": STEPS,
+    "max_epochs": 10,
+    "threads": 1,
+    "optimiser": {
+        **{"learning_rate": 0.003, "reference_batch": 16, "weight_decay": 0.01, "decay_all": True},
+        **{"warmup_steps": 2, "warmup_start": 1e-5, "final_rate": 1e-6},
+    },
+    "seed": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder of all trainings: one named by its processes, and one for each change of their number."""
+    folder = tmp_path_factory.mktemp("processes")
+    write_pack(folder / "shapes", shape_pictures(64))
+    files = caption_files(folder, folder / "shapes")
+    keys = [f"p{number:04d}" for number in range(64)]
+    pq.write_table(pa.table({"source": keys, "neighbour": keys[8:] + keys[:8]}), folder / "pairs.parquet")
+    files = files._replace(pairs=folder / "pairs.parquet", concepts=concept_file(folder / "concepts.parquet"))
+    data = Data(files, RECIPE)
+    processes = start_processes(data, folder)
+    with copying(folder / "states 1"):
+        train_all(data, folder / "1", "fresh")
+    for one in processes:
+        one.join(240)
+        if one.is_alive():
+            one.kill()
+    assert [one.exitcode for one in processes] == [0] * len(processes)
+    shutil.copytree(folder / "states 4", folder / "4 then 1" / "states")
+    train_all(data, folder / "4 then 1", "states")
+    return folder
+
+
+def test_every_framework_has_a_case():
+    files = {path.stem for path in Path(frameworks.__file__).parent.glob("*.py")}
+    assert files - {"__init__", "untrained"} == {case.framework for case in CASES.values()}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("processes", ["2", "4", "2 then 4", "4 then 1"])
+def test_all_numbers_of_processes_give_one_loss_curve(case, processes, runs):
+    one, many = curve(runs / "1", case), curve(runs / processes, case)
+    assert len(one) == STEPS
+    assert len(one.unique()) == STEPS  # it trains: a constant would equal itself
+    torch.testing.assert_close(many, one, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_that_are_resumed_give_the_same_bits(case, runs):
+    for name in ("model.safetensors", "history.jsonl"):
+        assert (runs / "2 then 2" / case / name).read_bytes() == (runs / "2" / case / name).read_bytes()
