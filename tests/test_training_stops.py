@@ -38,8 +38,13 @@ def command(folder, pack, recipe, **more):
     return options | {"model": folder / "run/model.safetensors"} | more
 
 
+def as_options(options):
+    """As a command line names them."""
+    return {name.replace("_", "-"): value for name, value in options.items()}
+
+
 def in_process(options):
-    listed = [str(part) for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+    listed = [str(part) for name, value in as_options(options).items() for part in (f"--{name}", value)]
     return [sys.executable, SCRIPTS / "train.py", *listed]
 
 
@@ -52,18 +57,19 @@ def test_a_time_limit_of_three_attempts_gives_the_same_bits(shape_pack, recipe, 
     options = command(tmp_path, shape_pack, recipe, minutes=1, reserve_seconds=60)
     for attempt in (1, 2):
         with pytest.raises(SystemExit) as ended:
-            run_script("train.py", monkeypatch, **options, attempt=attempt)
+            run_script("train.py", monkeypatch, **as_options(options), attempt=attempt)
         assert ended.value.code == AGAIN == 75
         assert newest_step(tmp_path / "state") == attempt
         assert f"run: the time limit of 1 minutes is near: saved after step {attempt}" in capsys.readouterr().out
-    run_script("train.py", monkeypatch, **options, attempt=3)
+    run_script("train.py", monkeypatch, **as_options(options), attempt=3)
     assert left(tmp_path / "run") == left(tmp_path / "whole")
     assert not (tmp_path / "state").exists()
 
 
 def test_without_a_scheduler_no_limit_counts(shape_pack, recipe, tmp_path, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    run_script("train.py", monkeypatch, **command(tmp_path, shape_pack, recipe, minutes=1, reserve_seconds=60))
+    options = command(tmp_path, shape_pack, recipe, minutes=1, reserve_seconds=60)
+    run_script("train.py", monkeypatch, **as_options(options))
     assert (tmp_path / "run/model.safetensors").exists()
 
 
@@ -132,11 +138,18 @@ def test_an_attempt_that_cannot_help_is_not_made(shape_pack, recipe, tmp_path, m
     options = command(tmp_path, shape_pack, recipe | {"steps": 10**6})
     for attempt, words in ((1, "allow"), (2, "run: attempt 1 left no newer state"), (1, "allow")):
         with pytest.raises(SystemExit):
-            run_script("train.py", monkeypatch, **options, attempt=attempt)
+            run_script("train.py", monkeypatch, **as_options(options), attempt=attempt)
         error = capsys.readouterr().err
         assert error.startswith("error: ")
         assert words in error
         assert error.count("\n") == 1
+
+
+def attempt(states, number, outcome):
+    with noted([states.folder], number + 1, "a"):
+        if outcome == "saved":
+            states.save(number, {})
+        raise KeyboardInterrupt if outcome == "killed" else Unfinished("why")
 
 
 @given(outcomes=st.lists(st.sampled_from(["saved", "stuck", "killed"]), min_size=1, max_size=6))
@@ -146,10 +159,8 @@ def test_attempts_go_on_until_one_ends_where_it_began(tmp_path_factory, outcomes
     states = StateFolder(folder, "recipe")
     for number, outcome in enumerate(outcomes):
         refused = number > 0 and outcomes[number - 1] == "stuck"
-        with pytest.raises(UserError if refused else (Unfinished, KeyboardInterrupt)), noted([folder], number + 1, "a"):
-            if outcome == "saved":
-                states.save(number, {})
-            raise KeyboardInterrupt if outcome == "killed" else Unfinished("why")
+        with pytest.raises(UserError if refused else (Unfinished, KeyboardInterrupt)):
+            attempt(states, number, outcome)
         if refused:
             return
     assert (folder / ATTEMPT).exists()

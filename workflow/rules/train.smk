@@ -71,7 +71,6 @@ for job, runs in TRAINING_JOBS.items():
             "python workflow/scripts/train.py --processes {params.processes} --recipe {input.recipes} {params.files}"
             " --state {params.states} --benchmark {params.benchmarks} --checkpoint-seconds {params.seconds}"
             " --minutes {resources.runtime} --reserve-seconds {params.reserve} --attempt {resources.attempt}"
-            " --minutes {resources.runtime} --reserve-seconds {params.reserve} --attempt {resources.start}"
             " --model {output.models} 2>&1 | tee {log}"
 
 

@@ -45,10 +45,8 @@ class ResourceConfig(Strict):
     `train_gpus`: of a training; other jobs that can use a GPU ask for one where trainings have any. `train_processes`:
     that share a training's batches, one a GPU unless said; more than one without GPUs share its processors' time.
     `train_retries`: how often a training is started again that got near `train_minutes` (or whose node failed): it
-    goes on from its state, so a long one needs its hours divided by the limit's. `train_reserve_seconds`: how long
-    before the limit it saves and ends, time in which its job also started.
-    Within a Slurm job a training saves and ends `reserve_seconds` before `train_minutes` are over; it is started again, to
-    go on from there, up to `train_retries` times.
+    goes on from its state, so a long one needs its hours divided by the limit's. `reserve_seconds`: how long before the
+    limit it saves and ends, within a Slurm job; its job's start is counted to it.
     """
 
     runs_per_training: Positive = 1
@@ -57,12 +55,10 @@ class ResourceConfig(Strict):
     train_minutes: Positive
     train_gpus: int = Field(0, ge=0)
     train_processes: Positive | None = None
-    train_retries: int = Field(3, ge=0)
-    train_reserve_seconds: float = Field(300, ge=0)
     evaluate_memory_mb: Positive
     evaluate_minutes: Positive
     checkpoint_seconds: float = Field(60, gt=0)
-    train_retries: int = Field(0, ge=0)
+    train_retries: int = Field(1, ge=0)
     reserve_seconds: float = Field(300, ge=0)
 
     @model_validator(mode="after")

@@ -59,7 +59,7 @@ def launch(command: Sequence[str], processes: int) -> None:
             rdzv_endpoint="localhost:0",
             local_addr="localhost",
             max_restarts=0,
-            logs_specs=DefaultLogsSpecs(folder, redirects={rank: Std.OUT for rank in range(1, processes)}),
+            logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, processes), Std.OUT)),
         )
         try:
             elastic_launch(config, command[0])(*command[1:])
