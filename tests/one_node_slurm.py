@@ -2,7 +2,7 @@
 
     python tests/one_node_slurm.py up FOLDER      start it; everything it writes is in FOLDER
     python tests/one_node_slurm.py down FOLDER    stop it
-    export SLURM_CONF=FOLDER/slurm.conf           what sbatch, squeue and Snakemake then need
+    export SLURM_CONF=FOLDER/slurm.conf PATH=FOLDER/bin:$PATH     what sbatch, squeue and Snakemake then need
 
 There is no accounting database, so job states must be asked of squeue. Two GPUs are pretended: jobs wait for them and
 see CUDA_VISIBLE_DEVICES, and nothing else of them is there.
@@ -88,6 +88,7 @@ def up(folder: str | Path, cpus: int | None = None) -> Path:
             node_port=ports[1],
         )
         conf.write_text(text)
+        _wrap(folder, "srun")
         # A count of GPUs without files is refused; terminals are there on any Linux.
         (folder / "gres.conf").write_text("NodeName=localhost Name=gpu File=/dev/tty[0-1]\n")
         key = folder / "munge.key"
@@ -137,7 +138,16 @@ def stop(folder: Path, name: str, number: int = 15) -> None:
 
 def environment(folder: Path) -> dict[str, str]:
     """The variables that its commands, and Snakemake, need."""
-    return os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _path()}
+    return os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder / 'bin'}:{_path()}"}
+
+
+def _wrap(folder: Path, command: str) -> None:
+    """A command that knows this cluster even where a job dropped all variables of Slurm, as Snakemake's jobs do."""
+    path = folder / "bin" / command
+    path.parent.mkdir(exist_ok=True)
+    real = shutil.which(command, path=_path())
+    path.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {real} "$@"\n')
+    path.chmod(0o755)
 
 
 def _path() -> str:
@@ -184,7 +194,8 @@ def main() -> None:
     install()
     if lacking := missing():
         sys.exit(f"error: {lacking}")
-    print(f"export SLURM_CONF={up(arguments.folder)}")
+    conf = up(arguments.folder)
+    print(f"export SLURM_CONF={conf} PATH={conf.parent / 'bin'}:$PATH")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ rule train_model:
         "results/benchmarks/train_model/{run}.tsv"
     wildcard_constraints:
         run=trained_alone(),
-    retries: RESOURCES.train_retries
+    retries: TRAIN_RETRIES
     conda:
         "../../envs/train.yaml"
     threads: CONFIG.training.threads * RESOURCES.processes
@@ -51,7 +51,7 @@ for job, runs in TRAINING_JOBS.items():
             histories=[f"results/runs/{run}/history.jsonl" for run in runs],
         log:
             f"logs/train_models/{job}.log",
-        retries: RESOURCES.train_retries
+        retries: TRAIN_RETRIES
         conda:
             "../../envs/train.yaml"
         threads: CONFIG.training.threads * RESOURCES.processes
