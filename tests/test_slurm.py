@@ -131,7 +131,7 @@ def test_a_training_that_exceeds_its_limit_twice_ends_with_the_same_bits(user, t
 def test_cancelled_jobs_and_killed_controllers_end_with_the_same_bits(user, tmp_path):
     """A job is cancelled, then Slurm's controller is killed, then Snakemake, whose job goes on; each comes back."""
     resources = {"runs_per_training": 1, "checkpoint_seconds": 0.2, "train_retries": 1}
-    long = {"recipes": {"simsiam": {"steps": 1500}}, "training": {"max_epochs": 10**4}, "resources": resources}
+    long = {"recipes": {"simsiam": {"steps": 600}}, "training": {"max_epochs": 10**4}, "resources": resources}
     run = user.configure("long", "simsiam", **long)
     target, state = f"results/runs/{run}/model.safetensors", user.clone / f"results/state/{run}"
     before = user.jobs()
