@@ -11,6 +11,7 @@ see CUDA_VISIBLE_DEVICES, and nothing else of them is there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import socket
@@ -67,9 +68,10 @@ def install() -> None:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         command = ["apt-get", "install", "--yes", "--no-install-recommends", "slurm-wlm", "munge"]
-        if subprocess.run(command, env=environment, timeout=600, **quiet).returncode:
-            subprocess.run(["apt-get", "update"], env=environment, timeout=300, **quiet)
-            subprocess.run(command, env=environment, timeout=600, **quiet)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if subprocess.run(command, env=environment, timeout=600, **quiet).returncode:
+                subprocess.run(["apt-get", "update"], env=environment, timeout=300, **quiet)
+                subprocess.run(command, env=environment, timeout=600, **quiet)
 
 
 def up(folder: str | Path, cpus: int | None = None) -> Path:

@@ -45,8 +45,8 @@ class ResourceConfig(Strict):
     `train_gpus`: of a training; other jobs that can use a GPU ask for one where trainings have any. `train_processes`:
     that share a training's batches, one a GPU unless said; more than one without GPUs share its processors' time.
     `train_retries`: how often a training is started again that got near `train_minutes` (or whose node failed): it
-    goes on from its state, so a long one needs its hours divided by the limit's. `reserve_seconds`: how long before the
-    limit it saves and ends, within a Slurm job; its job's start is counted to it.
+    goes on from its state, so a long one needs its hours divided by the limit's; 0 is as other jobs are.
+    `reserve_seconds`: how long before the limit it saves and ends, within a Slurm job, whose start is counted to it.
     """
 
     runs_per_training: Positive = 1
@@ -58,7 +58,7 @@ class ResourceConfig(Strict):
     evaluate_memory_mb: Positive
     evaluate_minutes: Positive
     checkpoint_seconds: float = Field(60, gt=0)
-    train_retries: int = Field(1, ge=0)
+    train_retries: int = Field(0, ge=0)
     reserve_seconds: float = Field(300, ge=0)
 
     @model_validator(mode="after")
