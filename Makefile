@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM := false
 # A process a core, each a file at a time (fixtures are shared by file), in conftest.py's order.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo evidence test test-fast setup lint clean
+.PHONY: demo evidence test test-fast test-slurm setup lint clean
 
 demo: setup
 	snakemake --cores $(CORES) --quiet reason
@@ -24,7 +24,12 @@ test: setup lint
 	$(PYTEST)
 
 test-fast: setup
-	$(PYTEST) -m "not workflow"
+	$(PYTEST) -m "not workflow and not slurm"
+
+# On a Slurm of one node that is started for it: root and Debian's slurm-wlm and munge, which it installs where it can.
+# Elsewhere it says what is missing and passes.
+test-slurm: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm -rs tests/test_slurm.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -192,6 +192,15 @@ def mean_over_ranks(values: dict[str, float], device: torch.device) -> dict[str,
     return dict(zip(values, gather(own[None]).mean(0).tolist(), strict=True))
 
 
+def largest(number: int, device: torch.device) -> int:
+    """The largest of the ranks' numbers, the same on all of them."""
+    if world_size() == 1:
+        return number
+    agreed = torch.tensor(number, device=device)
+    dist.all_reduce(agreed, dist.ReduceOp.MAX)
+    return int(agreed)
+
+
 def first_alone(call: Callable[[], T]) -> T:
     """What `call` gives each rank, the others' turn being after rank 0's: it may tidy files up that they then find."""
     if world_size() == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -32,5 +33,7 @@ def one_line(error: Exception) -> str:
     """An error as one line; an `OSError` by its path."""
     if isinstance(error, OSError) and error.filename:
         cure = "free some space or choose another results folder" if error.errno in NO_SPACE else "check the path"
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            cure = "make it writable or choose another results folder"
         return f"{error.filename}: {error.strerror}: {cure}"
     return " ".join(str(error).split())

@@ -26,6 +26,9 @@ SCALE = CONFIG.scale
 RESOURCES = CONFIG.resources
 # Of `--sdm conda`: GPU builds where GPUs are asked for, else wheels that run anywhere. Relative to this folder.
 TRAIN_ENVIRONMENT = f"../../envs/{'train-gpu' if RESOURCES.train_gpus else 'train'}.yaml"
+# Without a number of its own, a training has the profile's. Jobs of a cluster run Snakemake too, which would start a
+# training again within the time that is over already.
+TRAIN_RETRIES = (RESOURCES.train_retries or None) if workflow.is_main_process else 0
 # Conventions of all .smk files. An artefact's name holds the digest of its recipe, so its inputs are `ancient`: a
 # file's time never makes anything run again. Settings that change no result (limits, seconds between checkpoints)
 # are functions of the input, which Snakemake leaves out of its comparison of parameters.

@@ -8,11 +8,13 @@ rule collect_cells:
         "results/{scale}/cells/{study}/{table}.parquet",
     log:
         "logs/collect_cells/{scale}/{study}_{table}.log",
+    localrule: True
     conda:
         "../../envs/report.yaml"
     resources:
         mem_mb=1000,
         runtime=30,
+        login=1,
     shell:
         "python workflow/scripts/collect_cells.py --metrics {input} --output {output} > {log} 2>&1"
 
@@ -31,11 +33,13 @@ rule build_table:
         ),
     log:
         "logs/build_table/{scale}/{study}_{table}.log",
+    localrule: True
     conda:
         "../../envs/report.yaml"
     resources:
         mem_mb=1000,
         runtime=30,
+        login=1,
     params:
         sets=lambda wildcards: set_titles(f"{wildcards.study}_{wildcards.table}"),
     shell:
@@ -87,11 +91,13 @@ rule audit_study:
         ),
     log:
         "logs/audit_study/{scale}/{study}.log",
+    localrule: True
     conda:
         "../../envs/report.yaml"
     resources:
         mem_mb=1000,
         runtime=30,
+        login=1,
     shell:
         "python workflow/scripts/audit_study.py --study {input.study} --output {output} > {log} 2>&1"
 

@@ -1,4 +1,5 @@
-# Pre-training: one job a run (a recipe and a seed), or several small runs that read the same data.
+# Pre-training: one job a run (a recipe and a seed), or several small runs that read the same data. A training that gets
+# near its job's time limit saves and ends with exit code 75; started again (`retries`), it goes on from there.
 
 
 rule train_model:
@@ -14,6 +15,7 @@ rule train_model:
         "results/benchmarks/train_model/{run}.tsv"
     wildcard_constraints:
         run=trained_alone(),
+    retries: TRAIN_RETRIES
     conda:
         TRAIN_ENVIRONMENT
     threads: CONFIG.training.threads * RESOURCES.processes
@@ -21,15 +23,18 @@ rule train_model:
         mem_mb=RESOURCES.train_memory_mb,
         runtime=RESOURCES.train_minutes,
         gpu=RESOURCES.train_gpus,
+        attempt=lambda wildcards, attempt: attempt,
     params:
         # Outside the outputs: Snakemake deletes the outputs of a failed job, and an interrupted run must resume.
         state=lambda wildcards, input: f"results/state/{wildcards.run}",
         files=lambda wildcards, input: " ".join(f"--{name} {path}" for name, path in input.items() if name != "recipe"),
         seconds=lambda wildcards, input: RESOURCES.checkpoint_seconds,
+        reserve=lambda wildcards, input: RESOURCES.reserve_seconds,
         processes=lambda wildcards, input: RESOURCES.processes,
     shell:
         "python workflow/scripts/train.py --processes {params.processes} --recipe {input.recipe} {params.files}"
-        " --state {params.state} --checkpoint-seconds {params.seconds} --model {output.model} 2>&1 | tee {log}"
+        " --state {params.state} --checkpoint-seconds {params.seconds} --minutes {resources.runtime}"
+        " --reserve-seconds {params.reserve} --attempt {resources.attempt} --model {output.model} 2>&1 | tee {log}"
 
 
 # `resources.runs_per_training` runs in one job: what they load is loaded once, and each trains as if it were alone.
@@ -46,6 +51,7 @@ for job, runs in TRAINING_JOBS.items():
             histories=[f"results/runs/{run}/history.jsonl" for run in runs],
         log:
             f"logs/train_models/{job}.log",
+        retries: TRAIN_RETRIES
         conda:
             TRAIN_ENVIRONMENT
         threads: CONFIG.training.threads * RESOURCES.processes
@@ -53,15 +59,18 @@ for job, runs in TRAINING_JOBS.items():
             mem_mb=RESOURCES.train_memory_mb,
             runtime=RESOURCES.train_minutes,
             gpu=RESOURCES.train_gpus,
+            attempt=lambda wildcards, attempt: attempt,
         params:
             states=[f"results/state/{run}" for run in runs],
             benchmarks=[f"results/benchmarks/train_model/{run}.tsv" for run in runs],
             files=" ".join(f"--{name} {path}" for name, path in training_data(runs[0]).items()),
             seconds=lambda wildcards, input: RESOURCES.checkpoint_seconds,
+            reserve=lambda wildcards, input: RESOURCES.reserve_seconds,
             processes=lambda wildcards, input: RESOURCES.processes,
         shell:
             "python workflow/scripts/train.py --processes {params.processes} --recipe {input.recipes} {params.files}"
             " --state {params.states} --benchmark {params.benchmarks} --checkpoint-seconds {params.seconds}"
+            " --minutes {resources.runtime} --reserve-seconds {params.reserve} --attempt {resources.attempt}"
             " --model {output.models} 2>&1 | tee {log}"
 
 

@@ -2,23 +2,55 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from vlrepro.benchmarks import write_benchmark
 from vlrepro.errors import run_command
 from vlrepro.files import read_json
+from vlrepro.training.attempts import noted
 from vlrepro.training.launch import launch, launched, reported
+from vlrepro.training.lock import locked
 from vlrepro.training.loop import Files, Job, train_together
+from vlrepro.training.outcome import is_finished
+from vlrepro.training.stopping import Stop, Unfinished, time_limit
 
 
 def main() -> None:
     """Train in this process, or in several that it starts."""
     arguments = parsed()
-    if arguments.processes > 1 and not launched():
-        launch([sys.executable, *sys.argv], arguments.processes)
-    else:
+    stop = Stop(time_limit(arguments.minutes), arguments.reserve_seconds)
+    if launched():
         with reported():
-            run(arguments)
+            run(arguments, stop)
+        return
+    with alone(arguments, stop) as needed:
+        if needed and arguments.processes > 1:
+            launch([sys.executable, *sys.argv], arguments.processes)
+        elif needed:
+            run(arguments, stop)
+
+
+@contextmanager
+def alone(arguments: argparse.Namespace, stop: Stop) -> Iterator[bool]:
+    """Train while nobody else trains these runs; yields whether it is still needed after waiting for another."""
+
+    def waiting() -> None:
+        if why := stop.why_here():
+            raise Unfinished(why)
+
+    with ExitStack() as stack, stop.listening():
+        waited = [
+            stack.enter_context(locked(state, Path(model).parent.name, waiting))
+            for state, model in sorted(zip(arguments.state, arguments.model, strict=True))
+        ]
+        if any(waited) and all(map(is_finished, arguments.recipe, arguments.model)):
+            print("finished in the meantime: nothing left to train", flush=True)
+            yield False
+            return
+        stack.enter_context(noted(arguments.state, arguments.attempt, Path(arguments.model[0]).parent.name))
+        yield True
 
 
 def parsed() -> argparse.Namespace:
@@ -41,13 +73,16 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--processes", type=int, default=1, help="that share every batch, each with a GPU where there are GPUs"
     )
+    parser.add_argument("--minutes", type=float, help="the job's time limit, which counts within a Slurm job")
+    parser.add_argument("--reserve-seconds", type=float, default=300, help="before the limit at which to save and end")
+    parser.add_argument("--attempt", type=int, default=1, help="how often this job was started, this time included")
     arguments = parser.parse_args()
     if not len(arguments.recipe) == len(arguments.state) == len(arguments.model):
         parser.error("give as many --recipe as --state as --model")
     return arguments
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, stop: Stop) -> None:
     """Train, and write how long each run took."""
     outputs = [Path(model).parent for model in arguments.model]
     jobs = [
@@ -56,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     pack = Path(arguments.index).parent
     files = Files(pack, arguments.pairs, arguments.texts, arguments.captions, arguments.concepts)
-    seconds = train_together(jobs, files, arguments.checkpoint_seconds)
+    seconds = train_together(jobs, files, arguments.checkpoint_seconds, stop)
     for path, spent in zip(arguments.benchmark or (), seconds, strict=False):
         write_benchmark(path, spent)
 

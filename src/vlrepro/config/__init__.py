@@ -47,6 +47,9 @@ class ResourceConfig(Strict):
     Mining asks for what training does, where nothing else is said.
     `gpu_flops` and `cpu_flops`: floating-point operations a second that a GPU or a core gets through in training, for
     the budget where nothing of the kind has finished yet.
+    `train_retries`: how often a training is started again that got near `train_minutes` (or whose node failed): it
+    goes on from its state, so a long one needs its hours divided by the limit's; 0 is as other jobs are.
+    `reserve_seconds`: how long before the limit it saves and ends, within a Slurm job, whose start is counted to it.
     """
 
     runs_per_training: Positive = 1
@@ -63,6 +66,8 @@ class ResourceConfig(Strict):
     checkpoint_seconds: float = Field(60, gt=0)
     gpu_flops: float = Field(2.3e13, gt=0)
     cpu_flops: float = Field(2e10, gt=0)
+    train_retries: int = Field(0, ge=0)
+    reserve_seconds: float = Field(300, ge=0)
 
     @model_validator(mode="after")
     def _a_process_a_gpu(self) -> ResourceConfig:

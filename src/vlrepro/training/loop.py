@@ -19,6 +19,7 @@ from vlrepro.files import digest_of
 from vlrepro.frameworks import framework_module
 from vlrepro.randomness import fix_kernels
 from vlrepro.training.state import StateFolder
+from vlrepro.training.stopping import Stop, Unfinished
 from vlrepro.training.trainer import Trainer
 from vlrepro.training.views import Views, read_labels, read_pairs, read_targets, read_texts
 from vlrepro.training.writing import write_run
@@ -65,7 +66,9 @@ def train(
     train_together([Job(recipe, state, output, name)], files, checkpoint_seconds)
 
 
-def train_together(jobs: Sequence[Job], files: Files, checkpoint_seconds: float) -> list[float]:
+def train_together(
+    jobs: Sequence[Job], files: Files, checkpoint_seconds: float, stop: Stop | None = None
+) -> list[float]:
     """Train recipes that see the same batches, step by step side by side, each to the bits that it gets alone.
 
     Pictures are decoded and every batch is augmented once for all. Each job resumes from its `state`, where an
@@ -77,6 +80,7 @@ def train_together(jobs: Sequence[Job], files: Files, checkpoint_seconds: float)
     Raises:
         UserError: the recipes differ in what a step sees, the data allow fewer steps than one asks for, or a file is
             unusable.
+        Unfinished: `stop` said so; the states are saved.
     """
     _check_shared(jobs)
     fix_kernels(jobs[0].recipe["threads"])
@@ -85,7 +89,9 @@ def train_together(jobs: Sequence[Job], files: Files, checkpoint_seconds: float)
         views = read_views(jobs, files) if any(job.recipe["steps"] for job in jobs) else None
         trainers = [Trainer(job.recipe, _states(job), device, job.name) for job in jobs]
         if views is not None:
-            _run(trainers, views, checkpoint_seconds)
+            stop = stop or Stop()
+            with stop.listening():
+                _run(trainers, views, checkpoint_seconds, stop)
         if distributed.rank() == 0:
             _finish(jobs, trainers)
         return [trainer.seconds for trainer in trainers] if distributed.rank() == 0 else []
@@ -144,8 +150,8 @@ def _states(job: Job) -> StateFolder:
     return StateFolder(job.state, digest_of(dict(job.recipe)))
 
 
-def _run(trainers: Sequence[Trainer], views: Views, checkpoint_seconds: float) -> None:
-    """Take all steps that are left, saving the states about every `checkpoint_seconds`."""
+def _run(trainers: Sequence[Trainer], views: Views, checkpoint_seconds: float, stop: Stop) -> None:
+    """Take all steps that are left, saving the states about every `checkpoint_seconds` and when `stop` says so."""
     for trainer in trainers:
         trainer.resume()
     saved = time.monotonic()
@@ -157,10 +163,16 @@ def _run(trainers: Sequence[Trainer], views: Views, checkpoint_seconds: float) -
                 if trainer.step == step:
                     trainer.take(batch)
             _advance(bar, trainers, views.batch_size)
-            if time.monotonic() - saved >= checkpoint_seconds and any(trainer.unfinished for trainer in active):
+            if not any(trainer.unfinished for trainer in active):
+                continue
+            why = stop.why(active[0].device)
+            if why or time.monotonic() - saved >= checkpoint_seconds:
                 for trainer in trainers:
                     trainer.save()
                 saved = time.monotonic()
+            if why:
+                print(f"{_name(trainers)}: {why}: saved after step {step + 1}, to go on from there", flush=True)
+                raise Unfinished(why)
 
 
 def _finish(jobs: Sequence[Job], trainers: Sequence[Trainer]) -> None:
@@ -179,9 +191,13 @@ def _augment(options: Mapping[str, Any], sizes: Mapping[str, Any]) -> Augment:
     return Augment(AugmentationOptions(**tupled))
 
 
+def _name(trainers: Sequence[Trainer]) -> str:
+    return trainers[0].name if len(trainers) == 1 else f"{len(trainers)} runs"
+
+
 def _progress(trainers: Sequence[Trainer]) -> tqdm:
     """A bar that prints a whole line every few seconds, so that jobs side by side stay readable."""
-    name = trainers[0].name if len(trainers) == 1 else f"{len(trainers)} runs"
+    name = _name(trainers)
     done, total = min(trainer.step for trainer in trainers), max(trainer.recipe["steps"] for trainer in trainers)
     return tqdm(total=total, initial=done, desc=name, unit="step", mininterval=5, ascii=" =", ncols=120, file=_Lines())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from vlrepro.errors import UserError
+from vlrepro.files import digest_of, read_json
 
 FAILED = "failed"
 
@@ -21,3 +22,12 @@ def failure_of(path: str | Path) -> str | None:
             return (file.metadata() or {}).get(FAILED)
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"{path}: not readable weights ({error}): delete the run and train again") from error
+
+
+def is_finished(recipe: str | Path, model: str | Path) -> bool:
+    """Whether `model` holds the weights of the recipe in the file `recipe`, whole."""
+    try:
+        with safe_open(model, "numpy") as file:
+            return (file.metadata() or {}).get("recipe") == digest_of(read_json(recipe))
+    except (OSError, SafetensorError, ValueError):
+        return False

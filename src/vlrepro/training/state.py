@@ -62,3 +62,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile):
         return None
+
+
+def newest_step(folder: str | Path) -> int:
+    """After how many steps the newest state in `folder` was saved; -1 where there is none."""
+    return max((int(path.stem.removeprefix("step-")) for path in Path(folder).glob("step-*.pt")), default=-1)
