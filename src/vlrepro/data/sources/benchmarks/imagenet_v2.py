@@ -26,10 +26,9 @@ ABOUT = About(
     archives=(
         Archive(
             name="imagenetv2-matched-frequency.tar.gz",
-            url="https://s3-us-west-2.amazonaws.com/imagenetv2public/imagenetv2-matched-frequency.tar.gz",
+            url="https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/main/imagenetv2-matched-frequency.tar.gz",
             unpacks_to="imagenetv2-matched-frequency-format-val",
-            bytes=1_253_959_680,
-            sha256="a32004f9e773279307499059d320336a23ccdc62cb32063da29bae9bd04c122c",
+            bytes=1_264_079_360,
         ),
         Archive(
             name="wnids.txt",
