@@ -27,7 +27,7 @@ class Wanted:
     @property
     def key(self) -> str:
         """A name of its own for a file about it: the folder's and the archive's."""
-        return f"{self.folder.name}--{self.archive.name}"
+        return "-".join([*self.folder.parts, self.archive.name]).replace("/", "")
 
     @property
     def there(self) -> bool:
@@ -37,7 +37,9 @@ class Wanted:
     @property
     def automatic(self) -> bool:
         """Whether it can be had without a person: by its URL, or because a person put the packed file there."""
-        packed = is_packed(self.archive.name) and (self.folder / self.archive.name).is_file()
+        packed = (
+            not self.archive.arranged and is_packed(self.archive.name) and (self.folder / self.archive.name).is_file()
+        )
         return self.archive.url is not None or packed
 
 

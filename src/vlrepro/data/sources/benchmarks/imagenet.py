@@ -31,6 +31,7 @@ ABOUT = About(
             bytes=147_897_477_120,
             sha256="b08200a27a8e34218a0e58fde36b0fe8f73bc377f4acea2d91602057c3ca45bb",
             md5="1d675b47d978889d74fa0da5fadfb00e",
+            arranged=True,
         ),
         Archive(
             name="ILSVRC2012_img_val.tar",
@@ -39,6 +40,7 @@ ABOUT = About(
             bytes=6_744_924_160,
             sha256="c7e06a6c0baccf06d8dbeb6577d71efff84673a5dbdd50633ab44f8ea0456ae0",
             md5="29b22e2961454d5413ddabcf34fc5622",
+            arranged=True,
         ),
     ),
     by_hand=(

@@ -25,6 +25,7 @@ ABOUT = About(
             bytes=6_744_924_160,
             sha256="c7e06a6c0baccf06d8dbeb6577d71efff84673a5dbdd50633ab44f8ea0456ae0",
             md5="29b22e2961454d5413ddabcf34fc5622",
+            arranged=True,
         ),
     ),
     by_hand=(
