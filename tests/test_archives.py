@@ -26,6 +26,7 @@ from vlrepro.data.sources.about import Archive
 from vlrepro.errors import UserError
 
 BODY = bytes(range(256)) * 4000
+UNMADE = {"index": "results/data/none/index.parquet"}
 QUICK = Tries(attempts=3, pause=0.0, allow_private=True)
 
 
@@ -271,9 +272,9 @@ def test_the_documents_name_every_archive() -> None:
 
 def test_the_checklist_says_what_is_there_and_what_belongs_where(tmp_path: Path) -> None:
     packs = {
-        "flowers": {"source": "benchmarks.flowers102", "path": str(tmp_path / "flowers"), "revision": "1"},
-        "cars": {"source": "benchmarks.stanford_cars", "path": str(tmp_path / "cars"), "revision": "1"},
-        "mine": {"source": "folder", "path": str(tmp_path / "mine"), "revision": "1"},
+        "flowers": {"source": "benchmarks.flowers102", "path": str(tmp_path / "flowers"), "revision": "1"} | UNMADE,
+        "cars": {"source": "benchmarks.stanford_cars", "path": str(tmp_path / "cars"), "revision": "1"} | UNMADE,
+        "mine": {"source": "folder", "path": str(tmp_path / "mine"), "revision": "1"} | UNMADE,
     }
     wanted = {one.archive.name: one for one in all_wanted([packs["flowers"]]).values()}
     for made in ("flowers/jpg", "flowers/imagelabels.mat", "mine"):
@@ -293,6 +294,9 @@ def test_the_checklist_says_what_is_there_and_what_belongs_where(tmp_path: Path)
     (tmp_path / "flowers/setid.mat").touch()
     assert is_ready(packs["flowers"])
     assert incomplete(checklist({"flowers": packs["flowers"]}, {})) == []
+    (tmp_path / "index.parquet").touch()
+    made = packs["cars"] | {"index": str(tmp_path / "index.parquet")}
+    assert incomplete(checklist({"cars": made}, {})) == []  # archives of a pack that is made may be deleted
 
 
 def test_the_scripts_bring_what_they_can_and_then_tell_what_is_missing(tmp_path: Path) -> None:
@@ -303,8 +307,8 @@ def test_the_scripts_bring_what_they_can_and_then_tell_what_is_missing(tmp_path:
     cars.mkdir()
     tar_of(cars / "car_devkit.tgz", [(member("devkit/a"), b"1")])
     packs = {
-        "caltech101": {"source": "benchmarks.caltech101", "path": str(source), "revision": "1"},
-        "cars": {"source": "benchmarks.stanford_cars", "path": str(cars), "revision": "1"},
+        "caltech101": {"source": "benchmarks.caltech101", "path": str(source), "revision": "1"} | UNMADE,
+        "cars": {"source": "benchmarks.stanford_cars", "path": str(cars), "revision": "1"} | UNMADE,
     }
     out = tmp_path / "fetch"
     keys = {one.archive.name: key for key, one in all_wanted(packs.values()).items()}
@@ -315,16 +319,19 @@ def test_the_scripts_bring_what_they_can_and_then_tell_what_is_missing(tmp_path:
     wrong = hashlib.md5(b"a partial copy", usedforsecurity=False).hexdigest()[:12]
     assert f"its md5 is {wrong}" in json.loads((out / "archives/caltech-101.zip.json").read_text())["reason"]
     assert "published are 330,960" in json.loads((out / "archives/car_devkit.tgz.json").read_text())["reason"]
-    places = ["--records", str(out / "archives"), "--tried", str(out / "tried.txt"), "--output", str(out / "list.txt")]
-    ran = script("write_checklist", "--packs", json.dumps(packs), *places)
+    table = out / "packs.json"
+    table.write_text(json.dumps(packs))
+    places = ["--packs", str(table), "--records", str(out / "archives"), "--output", str(out / "list.txt")]
+    ran = script("write_checklist", *places)
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
     assert "5 files to supply for caltech101, cars" in ran.stderr
     assert list((out / "archives").iterdir()) == []  # the next run tries again
+    table.write_text(json.dumps(packs))
     for name in ("caltech101/101_ObjectCategories", "cars/devkit", "cars/cars_train", "cars/cars_test"):
         (tmp_path / "data" / name).mkdir()
     (cars / "cars_test_annos_withlabels.mat").touch()
-    ran = script("write_checklist", "--packs", json.dumps(packs), *places)
+    ran = script("write_checklist", *places)
     assert ran.returncode == 0, ran.stderr
     assert "2 packs whole, 0 not" in ran.stdout
 

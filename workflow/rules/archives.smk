@@ -19,20 +19,21 @@ checkpoint archives:
     input:
         lambda wildcards: [f"results/{SCALE}/fetch/archives/{archive}.json" for archive in archives_wanted()],
     output:
-        f"results/{SCALE}/fetch/tried.txt",
+        f"results/{SCALE}/fetch/packs.json",
+    params:
+        packs=lambda wildcards: json.dumps(pack_entries()),
     localrule: True
     shell:
-        "touch {output}"
+        "printf '%s\\n' {params.packs:q} > {output}"
 
 
 rule fetch:
     input:
         indexes=lambda wildcards: ready_indexes(checkpoints.archives.get()),
-        tried=f"results/{SCALE}/fetch/tried.txt",
+        packs=f"results/{SCALE}/fetch/packs.json",
     params:
-        packs=lambda wildcards: json.dumps(pack_entries()),
         folder=f"results/{SCALE}/fetch",
     localrule: True
     shell:
-        "python workflow/scripts/write_checklist.py --packs {params.packs:q} --records {params.folder}/archives"
-        " --tried {input.tried} --output {params.folder}/checklist.txt"
+        "python workflow/scripts/write_checklist.py --packs {input.packs} --records {params.folder}/archives"
+        " --output {params.folder}/checklist.txt"

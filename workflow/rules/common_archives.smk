@@ -1,15 +1,16 @@
 # Which archives the configuration's packs need; holds no rule. Sources are imported only where they are asked for.
 def pack_entries():
-    """Name -> entry (JSON) of every pack that is planned from files."""
-    names = dict.fromkeys(pack.rpartition("-")[0] for pack, recipe in PLAN.packs.items() if recipe["path"] is not None)
-    return {name: CONFIG.packs[name].model_dump(mode="json") for name in names}
+    """Name -> entry (JSON) of every pack that is planned from files, and the index that it is made into."""
+    names = {pack.rpartition("-")[0]: pack for pack, recipe in PLAN.packs.items() if recipe["path"] is not None}
+    return {name: CONFIG.packs[name].model_dump(mode="json") | {"index": index_of(pack)} for name, pack in names.items()}
 
 
 def archives_wanted():
     """The key of every archive that is not there and can be had without a person."""
     from vlrepro.data.archives.wanted import wanted_of
 
-    found = (wanted for entry in pack_entries().values() for wanted in wanted_of(entry))
+    unmade = (entry for entry in pack_entries().values() if not os.path.exists(entry["index"]))
+    found = (wanted for entry in unmade for wanted in wanted_of(entry))
     return list(dict.fromkeys(wanted.key for wanted in found if wanted.automatic and not wanted.there))
 
 

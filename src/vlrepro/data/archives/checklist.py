@@ -36,7 +36,9 @@ class Item:
 
 
 def checklist(packs: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str | None]) -> list[Item]:
-    """The files of all packs (name -> source, path, revision, web), in the configuration's order.
+    """The files of all packs (name -> source, path, revision, web, index), in the configuration's order.
+
+    A pack whose index is made needs its archives no more: they count as there.
 
     `failures` has an entry for each archive, by its key, that this run tried to bring: the reason why it did not come,
     or None where it came.
@@ -44,21 +46,23 @@ def checklist(packs: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str
     items = []
     for pack, entry in packs.items():
         found = wanted_of(entry)
-        items += [_item(pack, wanted, failures) for wanted in found]
+        made = Path(entry["index"]).exists()
+        items += [_item(pack, wanted, failures, made) for wanted in found]
         if not found and entry["path"] is not None:
             path = Path(entry["path"])
-            state = THERE if path.exists() else MISSING
+            state = THERE if made or path.exists() else MISSING
             items.append(
                 Item(pack, state, path.name, str(path.parent), path.name, by_hand="make this pack: docs/packs.md")
             )
     return items
 
 
-def _item(pack: str, wanted: Wanted, failures: Mapping[str, str | None]) -> Item:
+def _item(pack: str, wanted: Wanted, failures: Mapping[str, str | None], made: bool) -> Item:
     archive, about = wanted.archive, wanted.about
     reason = failures.get(wanted.key)
-    state = THERE if wanted.there else FAILED if reason else MISSING
-    if wanted.there and wanted.key in failures:
+    there = made or wanted.there
+    state = THERE if there else FAILED if reason else MISSING
+    if there and wanted.key in failures:
         state = FETCHED
     digest = f"sha256 {archive.sha256}" if archive.sha256 else f"md5 {archive.md5}" if archive.md5 else ""
     return Item(

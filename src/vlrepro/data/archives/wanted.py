@@ -27,7 +27,7 @@ class Wanted:
     @property
     def key(self) -> str:
         """A name of its own for a file about it: the folder's and the archive's."""
-        return "-".join([*self.folder.parts, self.archive.name]).replace("/", "")
+        return "-".join([*self.folder.parts, self.archive.name]).replace("/", "").lstrip("-")
 
     @property
     def there(self) -> bool:
