@@ -19,7 +19,7 @@ ABOUT = About(
     home_page="https://www.cs.toronto.edu/~kriz/cifar.html",
     licence="none is stated",
     metric="accuracy",
-    split=("official training and test pictures; a fifth of each class's training pictures is drawn for validation"),
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
     archives=(
         Archive(
             name="cifar-100-binary.tar.gz",

@@ -21,7 +21,7 @@ ABOUT = About(
     home_page="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
     licence="research; pictures are foodspotting's",
     metric="accuracy",
-    split=("official training and test pictures; a fifth of each class's training pictures is drawn for validation"),
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
     archives=(
         Archive(
             name="food-101.tar.gz",

@@ -36,7 +36,7 @@ ABOUT = About(
             unpacks_to="wnids.txt",
         ),
     ),
-    by_hand=("write wnids.txt, the 1,000 WordNet ids in sorted order, one a line: ls imagenet/val > wnids.txt"),
+    by_hand="write wnids.txt, the 1,000 WordNet ids in sorted order, one a line: ls imagenet/val > wnids.txt",
 )
 
 OFFICIAL = Official(classes=1_000, test=10_000)

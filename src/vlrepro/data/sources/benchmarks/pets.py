@@ -20,7 +20,7 @@ ABOUT = About(
     home_page="https://www.robots.ox.ac.uk/~vgg/data/pets/",
     licence="CC-BY-SA-4.0",
     metric="mean_per_class",
-    split=("official training and test pictures; a fifth of each class's training pictures is drawn for validation"),
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
     archives=(
         Archive(
             name="images.tar.gz",

@@ -24,7 +24,7 @@ ABOUT = About(
     home_page="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
     licence="ImageNet's: non-commercial research",
     metric="accuracy",
-    split=("official training and test pictures; a fifth of each class's training pictures is drawn for validation"),
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
     archives=(
         Archive(
             name="car_devkit.tgz",

@@ -22,7 +22,7 @@ ABOUT = About(
     home_page="https://cs.stanford.edu/~acoates/stl10/",
     licence="research; pictures are ImageNet's",
     metric="accuracy",
-    split=("official training and test pictures; a fifth of each class's training pictures is drawn for validation"),
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
     archives=(
         Archive(
             name="stl10_binary.tar.gz",

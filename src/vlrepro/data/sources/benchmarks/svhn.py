@@ -21,7 +21,7 @@ ABOUT = About(
     home_page="http://ufldl.stanford.edu/housenumbers/",
     licence="non-commercial",
     metric="accuracy",
-    split=("official training and test pictures; a fifth of each class's training pictures is drawn for validation"),
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
     archives=(
         Archive(
             name="train_32x32.mat",
