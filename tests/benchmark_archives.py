@@ -196,3 +196,61 @@ def caltech101(root):
             put(base / name, encoded(1000 * i + number, height=4, width=4))
     put(base / "101_ObjectCategories/BACKGROUND_Google/tmp", "x")
     return base
+
+
+CUB = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "200.Common_Yellowthroat")
+
+
+def cub2011(root):
+    """Six pictures of each class, some for training, numbered across the classes as the release numbers them."""
+    base = root / "cub2011/CUB_200_2011"
+    numbered = [(f"{label}/{label[4:]}_{i:04d}_{7 * i}.jpg", k, i) for k, label in enumerate(CUB, 1) for i in range(6)]
+    tables = {"classes": enumerate(CUB, 1), "images": enumerate((source for source, _, _ in numbered), 1)}
+    tables["image_class_labels"] = enumerate((k for _, k, _ in numbered), 1)
+    tables["train_test_split"] = enumerate((int((k + i) % 3 > 0) for _, k, i in numbered), 1)
+    for name, rows in tables.items():
+        put(base / f"{name}.txt", "".join(f"{number} {value}\n" for number, value in rows))
+    for number, (source, _, _) in enumerate(numbered, 1):
+        put(base / f"images/{source}", encoded(number))
+    put(base / "parts/parts.txt", "1 back\n")
+    put(root / "cub2011/attributes.txt", "1 has_bill_shape::curved\n")
+    return base.parent
+
+
+EUROSAT = {"AnnualCrop": 12, "Forest": 11, "SeaLake": 10}
+
+
+def eurosat(root):
+    for k, (label, count) in enumerate(EUROSAT.items()):
+        for number in range(1, count + 1):
+            put(root / f"eurosat/2750/{label}/{label}_{number}.jpg", encoded(100 * k + number))
+    return root / "eurosat"
+
+
+RESISC = ("airplane", "baseball_diamond", "wetland")
+
+
+def resisc45(root):
+    for k, label in enumerate(RESISC):
+        for number in range(1, 14):
+            name = f"NWPU-RESISC45/{label}/{label}_{number:03d}.jpg"
+            put(root / f"resisc45/{name}", encoded(100 * k + number))
+    return root / "resisc45"
+
+
+SUN = ("/a/abbey", "/a/apse/indoor", "/y/youth_hostel")
+
+
+def sun397(root):
+    """Pictures of no list as well, a picture that is PNG by content, and the other partitions."""
+    base = root / "sun397"
+    put(base / "ClassName.txt", "".join(f"{label}\n" for label in SUN))
+    put(base / "SUN397/ClassName.txt", "".join(f"{label}\n" for label in SUN))
+    for k, (split, name) in enumerate((("Training", "a"), ("Testing", "b"), ("left out", "c"))):
+        names = [f"{label}/sun_{name}{letter}cdefghijklmno.jpg" for label in SUN for letter in "xyz"]
+        for i, line in enumerate(names):
+            put(base / f"SUN397{line}", encoded(20 * k + i, "PNG" if i == 4 else "JPEG"))
+        if split != "left out":
+            put(base / f"{split}_01.txt", "".join(f"{line}\r\n" for line in names))
+            put(base / f"{split}_02.txt", "another partition\n")
+    return base

@@ -1,4 +1,4 @@
-"""The 13 archives that are not ImageNet: the same labels for the same pictures as torchvision, splits, and packs."""
+"""The archives with splits that are not ImageNet: torchvision's labels for the same pictures, splits, and packs."""
 
 import importlib
 import io
@@ -101,7 +101,7 @@ def test_caltechs_split_does_not_depend_on_other_classes_or_other_places(tmp_pat
     assert Counter(split_of(here).values()) == {"train": 24, "val": 6, "test": 1}
 
 
-@pytest.mark.parametrize("name", [*PARITY, "caltech101"])
+@pytest.mark.parametrize("name", [*PARITY, "caltech101", "cub2011", "sun397"])
 def test_fetched_as_a_set_that_probes_can_use(name, tmp_path, monkeypatch):
     module, path = module_of(name), getattr(archives, name)(tmp_path / "archive")
     examples = module.examples(path)

@@ -82,7 +82,8 @@ def test_a_downloaded_pack_is_identified_by_what_is_kept_not_by_the_pace(values,
     assert recipe["web"]["format"] == "redcaps"
     assert "pace" not in recipe["web"]
     assert key(pace={"connections": 1, "contact": "me"}, path="b.tsv")[0] == name
-    for change in ({"short_side": None}, {"quality": 90}, {"max_bytes": 10}, {"revision": "2"}):
+    assert "year" not in recipe["web"]
+    for change in ({"short_side": None}, {"quality": 90}, {"max_bytes": 10}, {"year": 2020}, {"revision": "2"}):
         assert key(**change)[0] != name
     assert all(
         set(recipe) == {"source", "path", "digest"}
@@ -188,6 +189,7 @@ def test_evidence_reuses_the_pocket_runs(study):
         (("packs", "new"), {**FROM_WEB, "revision": None, "digest": "0" * 64}, "source web takes no digest"),
         (("packs", "new"), {**FROM_WEB, "path": None}, "give the path of the pack"),
         (("packs", "new"), {**FROM_WEB, "web": {"format": "laion"}}, "packs.new.web.format"),
+        (("packs", "new"), {**FROM_WEB, "web": {"format": "conceptual_captions", "year": 2020}}, "leave year out"),
         (("packs", "new"), {**FROM_WEB, "web": {"format": "redcaps", "max_pixels": 10**9}}, "packs.new.web.max_pixels"),
         (
             ("packs", "new"),

@@ -39,7 +39,7 @@ def values():
     [
         ("config.yaml", "96cafa3ea235b6ce"),
         ("tiny.yaml", "855640457824450f"),
-        ("paper.yaml", "efa29574490b34b8"),
+        ("paper.yaml", "a4cb9386975417ff"),
         ("evidence.yaml", "2da26acaae60a3d5"),
     ],
 )

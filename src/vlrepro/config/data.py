@@ -53,7 +53,10 @@ class PaceConfig(Strict):
 
 
 class WebConfig(Strict):
-    """A list of URLs and what is kept of the pictures there: `vlrepro.data.download.options.Rules`."""
+    """A list of URLs and what is kept of the pictures there: `vlrepro.data.download.options.Rules`.
+
+    `year` chooses among the files of a list that has one a year, as RedCaps has.
+    """
 
     format: Literal["conceptual_captions", "redcaps"]
     short_side: Positive | None = 256
@@ -64,7 +67,18 @@ class WebConfig(Strict):
     max_frames: Positive = 1000
     max_redirects: int = Field(5, ge=0)
     allow_private: bool = False
+    year: Positive | None = None
     pace: PaceConfig = PaceConfig()
+
+    @model_validator(mode="after")
+    def _yearly(self) -> WebConfig:
+        if self.year is not None and self.format != "redcaps":
+            raise ValueError("only format redcaps has files by year: leave year out")
+        return self
+
+    def rules(self) -> dict[str, Any]:
+        """What decides a pack's contents: all but the pace, and `year` where one is chosen."""
+        return self.model_dump(mode="json", exclude={"pace"} if self.year else {"pace", "year"})
 
 
 class PackConfig(Strict):

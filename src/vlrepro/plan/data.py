@@ -28,8 +28,10 @@ class DataPlanner:
         entry = {"source": pack.source, "path": pack.path, "digest": pack.digest}
         identified: list[object] = [pack.source, pack.revision]
         if pack.web:
-            entry["web"] = pack.web.model_dump(mode="json", exclude={"pace"})
+            entry["web"] = pack.web.rules()
             identified += [entry["web"], revision_of("data.download.pictures")]
+        if pack.source == "webdataset":
+            identified.append(revision_of("data.download.pictures"))
         key = f"{name}-{(pack.digest or digest_of(identified))[:8]}"
         self.plan.packs[key] = entry
         return key

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 AGENT = "vlrepro"
 
@@ -15,6 +16,7 @@ class Rules:
     `format` is the list's (`lists.FORMATS`). A picture is refused over `max_bytes` (also when unpacked), `max_pixels`
     or `max_frames`, and where a side is under `min_side` pixels; one whose short side is over `short_side` is scaled
     down to it (None: never) and written as JPEG of `quality`. `allow_private`: addresses of private networks, too.
+    Of a list with a file a year only those of `year` are read (None: all).
     """
 
     format: str
@@ -26,6 +28,11 @@ class Rules:
     max_frames: int
     max_redirects: int
     allow_private: bool
+    year: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """The rules as a download's identity has them: without what is not asked for."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("year", None)}
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from vlrepro.data.download.journal import Journal
 from vlrepro.data.download.ledger import LEDGER, SUMMARY, key_of, write_ledger, write_summary
-from vlrepro.data.download.lists import list_files, read_list
+from vlrepro.data.download.lists import check_whole, list_files, read_list
 from vlrepro.data.download.options import Pace, Rules
 from vlrepro.data.download.outcomes import OK
 from vlrepro.data.download.pictures import REVISION
@@ -30,20 +29,21 @@ def fetch(
 ) -> None:
     """Download the list at `path` into the pack `folder`, going on from what is in `state`.
 
-    Raises `UserError` where the list is malformed, `state` is of another download, the network is down or not one
-    picture came.
+    Raises `UserError` where the list is malformed or not all of a published one, `state` is of another download, the
+    network is down or not one picture came.
     """
     folder = Path(folder)
     told = Rules(**rules)
-    entries = sum(1 for _ in read_list(path, told.format))  # all of it is read before anything is asked for
+    entries = sum(1 for _ in read_list(path, told.format, told.year))  # all is read before anything is asked for
+    check_whole(path, entries, told.year)
     with Journal(state, _identity(path, told)) as journal:
-        download((entry.url for entry in read_list(path, told.format)), journal, told, Pace(**pace))
+        download((entry.url for entry in read_list(path, told.format, told.year)), journal, told, Pace(**pace))
         if len(journal.outcomes) != entries:
             raise UserError(f"{path}: the list changed during the download: delete {state} and begin again")
         for stale in folder.glob("shard-*.tar"):
             stale.unlink()
         write_pack(folder, _pictures(path, told, journal))
-        write_ledger(folder / LEDGER, read_list(path, told.format), journal.outcomes)
+        write_ledger(folder / LEDGER, read_list(path, told.format, told.year), journal.outcomes)
         write_summary(folder / SUMMARY, journal.outcomes, told.format)
         counts = Counter(outcome.reason for outcome in journal.outcomes.values())
         if not counts[OK]:
@@ -52,11 +52,11 @@ def fetch(
 
 
 def _identity(path: str | Path, rules: Rules) -> str:
-    return digest_of([[file_digest(file) for file in list_files(path)], asdict(rules), REVISION])
+    return digest_of([[file_digest(file) for file in list_files(path, rules.year)], rules.identity(), REVISION])
 
 
 def _pictures(path: str | Path, rules: Rules, journal: Journal) -> Iterator[Picture]:
-    for row, entry in enumerate(islice(read_list(path, rules.format), len(journal.outcomes))):
+    for row, entry in enumerate(islice(read_list(path, rules.format, rules.year), len(journal.outcomes))):
         outcome = journal.outcomes[row]
         if outcome.reason == OK:
             yield Picture(

@@ -5,6 +5,7 @@ A set's own folder may hold symbolic links, as shared storage does; what a table
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -128,5 +129,5 @@ def class_number(value: Any, classes: int, place: Path, first: int = 1) -> int:
 
 
 def in_words(label: str) -> str:
-    """A class name as its archive writes it, with spaces for underscores."""
-    return label.replace("_", " ")
+    """A class name as its archive writes it, with spaces for underscores and slashes and inside of "CamelCase"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[_/]", " ", label)

@@ -52,7 +52,16 @@ ABOUT = About(
     ),
 )
 
-OFFICIAL = Official(classes=102, train=1_020, val=1_020, test=6_149)
+OFFICIAL = Official(
+    classes=102,
+    train=1_020,
+    val=1_020,
+    test=6_149,
+    lists={
+        "imagelabels.mat": "4903e94206bac23bf772aadf06451916df56b58fc483a62db32a97b82656651d",
+        "setid.mat": "46b8678f91fd95d3c8f4feab80d271a6c834a1dd896fe29fd3e6ad9ce5c8dccd",
+    },
+)
 
 
 def fetch(path: str | Path, folder: str | Path) -> None:

@@ -61,7 +61,14 @@ ABOUT = About(
     ),
 )
 
-OFFICIAL = Official(classes=196, train=8_144, test=8_041)
+OFFICIAL = Official(
+    classes=196,
+    train=8_144,
+    test=8_041,
+    lists={
+        "cars_test_annos_withlabels.mat": "790f75be8ea34eeded134cc559332baf23e30e91367e9ddca97d26ed9b895f05",
+    },
+)
 
 
 def fetch(path: str | Path, folder: str | Path) -> None:
