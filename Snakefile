@@ -12,6 +12,7 @@ report: "report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/common_report.smk"
+include: "workflow/rules/common_archives.smk"
 
 
 rule all:
@@ -24,6 +25,7 @@ rule all:
 
 include: "workflow/rules/recipes.smk"
 include: "workflow/rules/fetch.smk"
+include: "workflow/rules/archives.smk"
 include: "workflow/rules/captions.smk"
 include: "workflow/rules/pairs.smk"
 include: "workflow/rules/concepts.smk"

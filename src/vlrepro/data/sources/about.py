@@ -15,6 +15,8 @@ class Archive:
         bytes: its size, or None where nobody published it.
         sha256: its digest, or None where nobody published one; `md5` is then the next best.
         md5: the digest that older sites publish.
+        inner: an archive that is inside this one and is unpacked in its turn, by its place in it; "" where none.
+        arranged: a person unpacks it and puts its files into folders; it is never unpacked automatically.
         unpacks_to: what exists below the set's folder once the archive is unpacked there; the file's own name where
             it is read as it is.
     """
@@ -25,6 +27,8 @@ class Archive:
     bytes: int | None = None
     sha256: str | None = None
     md5: str | None = None
+    inner: str = ""
+    arranged: bool = False
 
 
 @dataclass(frozen=True)

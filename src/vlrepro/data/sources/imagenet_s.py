@@ -26,9 +26,38 @@ from PIL import Image
 
 from vlrepro.data.decoding import size_of
 from vlrepro.data.pack import Picture, write_pack
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.files import file_at, folder_at, text_lines
 from vlrepro.errors import UserError
 from vlrepro.randomness import key
+
+ABOUT = About(
+    title="ImageNet-S50",
+    home_page="https://github.com/LUSSeg/ImageNet-S",
+    licence="non-commercial research and education, by agreement (pictures)",
+    metric="saliency",
+    split="validation is scored; of the training pictures with masks a tenth is for validation",
+    archives=(
+        Archive(
+            name="ImageNetS50-a0fe9d82231f9bc4787ee76e304dfa51.zip",
+            url="https://github.com/LUSSeg/ImageNet-S/releases/download/ImageNet-S/ImageNetS50-a0fe9d82231f9bc4787ee76e304dfa51.zip",
+            unpacks_to="ImageNetS50",
+        ),
+        Archive(
+            name="data",
+            url=None,
+            unpacks_to="lists",
+        ),
+        Archive(
+            name="imagenet",
+            url=None,
+            unpacks_to="imagenet",
+        ),
+    ),
+    by_hand=(
+        "copy or link the folder data of its repository as lists, and ImageNet's folder with train and val as imagenet"
+    ),
+)
 
 CLASSES = 50
 IGNORE_ID = 1000

@@ -22,9 +22,57 @@ from typing import Any
 
 from vlrepro.data.decoding import size_of
 from vlrepro.data.pack import Picture, write_pack
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import key_of
 from vlrepro.data.sources.benchmarks.files import file_at, folder_at, listed
 from vlrepro.errors import UserError
+
+COCO = About(
+    title="COCO 2014, Karpathy's test split",
+    home_page="https://cocodataset.org",
+    licence="CC-BY-4.0 (annotations); pictures under Flickr's terms",
+    metric="retrieval",
+    split="Karpathy's test split: 5,000 pictures",
+    archives=(
+        Archive(
+            name="val2014.zip",
+            url="http://images.cocodataset.org/zips/val2014.zip",
+            unpacks_to="val2014",
+            bytes=6_645_013_297,
+            sha256="fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
+        ),
+        Archive(
+            name="caption_datasets.zip",
+            url="https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
+            unpacks_to="dataset_coco.json",
+            bytes=36_745_453,
+            sha256="4cfd70132527b80933105e5829dc9034eaab9573482e2e680abbab6130244817",
+        ),
+    ),
+)
+
+FLICKR30K = About(
+    title="Flickr30K, Karpathy's test split",
+    home_page="https://shannon.cs.illinois.edu/DenotationGraph/",
+    licence="non-commercial research and education, by form",
+    metric="retrieval",
+    split="Karpathy's test split: 1,000 pictures",
+    archives=(
+        Archive(
+            name="flickr30k-images.tar.gz",
+            url=None,
+            unpacks_to="flickr30k-images",
+        ),
+        Archive(
+            name="caption_datasets.zip",
+            url="https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
+            unpacks_to="dataset_flickr30k.json",
+            bytes=36_745_453,
+            sha256="4cfd70132527b80933105e5829dc9034eaab9573482e2e680abbab6130244817",
+        ),
+    ),
+    by_hand="ask for the pictures by the form on its home page",
+)
 
 _AGAIN = "take it from caption_datasets.zip again"
 _KEPT = frozenset({"images", "filename", "filepath", "split", "sentences", "raw"})  # tokens are most of the table

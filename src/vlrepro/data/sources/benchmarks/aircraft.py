@@ -9,8 +9,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.files import listed, malformed, text_lines
+
+ABOUT = About(
+    title="FGVC-Aircraft",
+    home_page="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
+    licence="non-commercial research",
+    metric="mean_per_class",
+    split="official training, validation and test pictures",
+    archives=(
+        Archive(
+            name="fgvc-aircraft-2013b.tar.gz",
+            url="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz",
+            unpacks_to="fgvc-aircraft-2013b",
+        ),
+    ),
+)
 
 OFFICIAL = Official(classes=100, train=3_334, val=3_333, test=3_333)
 FOLDER = "fgvc-aircraft-2013b/data"

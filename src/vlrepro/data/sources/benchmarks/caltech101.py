@@ -11,9 +11,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, drawn, write_set
 from vlrepro.data.sources.benchmarks.files import class_folders, in_words, pictures_in
 from vlrepro.errors import UserError
+
+ABOUT = About(
+    title="Caltech-101",
+    home_page="https://data.caltech.edu/records/mzrjq-6wc02",
+    licence="CC-BY-4.0",
+    metric="accuracy",
+    split="thirty pictures of each of 102 classes, the background among them, are drawn for training",
+    archives=(
+        Archive(
+            name="caltech-101.zip",
+            url="https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",
+            unpacks_to="101_ObjectCategories",
+            md5="3138e1922a9193bfa496528edbbc45d0",
+            inner="caltech-101/101_ObjectCategories.tar.gz",
+        ),
+    ),
+)
 
 TRAIN_PER_CLASS = 30
 OFFICIAL = Official(classes=102, train=102 * TRAIN_PER_CLASS, test=None)  # published numbers: 6,084 to 6,086

@@ -10,8 +10,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.cifar import batch, class_names
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
+
+ABOUT = About(
+    title="CIFAR-10",
+    home_page="https://www.cs.toronto.edu/~kriz/cifar.html",
+    licence="none is stated",
+    metric="accuracy",
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
+    archives=(
+        Archive(
+            name="cifar-10-binary.tar.gz",
+            url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            unpacks_to="cifar-10-batches-bin",
+            bytes=170_052_171,
+            sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        ),
+    ),
+)
 
 OFFICIAL = Official(classes=10, train=50_000, test=10_000)
 FOLDER = "cifar-10-batches-bin"

@@ -10,8 +10,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.cifar import batch, class_names
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
+
+ABOUT = About(
+    title="CIFAR-100",
+    home_page="https://www.cs.toronto.edu/~kriz/cifar.html",
+    licence="none is stated",
+    metric="accuracy",
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
+    archives=(
+        Archive(
+            name="cifar-100-binary.tar.gz",
+            url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+            unpacks_to="cifar-100-binary",
+            bytes=168_513_733,
+            sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        ),
+    ),
+)
 
 OFFICIAL = Official(classes=100, train=50_000, test=10_000)
 FOLDER = "cifar-100-binary"

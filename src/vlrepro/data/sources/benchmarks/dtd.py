@@ -8,8 +8,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.files import in_words, listed, malformed, text_lines
+
+ABOUT = About(
+    title="Describable Textures",
+    home_page="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
+    licence="research",
+    metric="accuracy",
+    split="the first of ten partitions of the release",
+    archives=(
+        Archive(
+            name="dtd-r1.0.1.tar.gz",
+            url="https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",
+            unpacks_to="dtd",
+            bytes=625_239_812,
+            sha256="e42855a52a4950a3b59612834602aa253914755c95b0cff9ead6d07395f8e205",
+            md5="fff73e5086ae6bdbea199a49dfb8a4c1",
+        ),
+    ),
+)
 
 OFFICIAL = Official(classes=47, train=1_880, val=1_880, test=1_880)
 

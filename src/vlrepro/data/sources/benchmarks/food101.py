@@ -11,9 +11,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.files import listed, malformed, text_lines
 from vlrepro.errors import UserError
+
+ABOUT = About(
+    title="Food-101",
+    home_page="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+    licence="research; pictures are foodspotting's",
+    metric="accuracy",
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
+    archives=(
+        Archive(
+            name="food-101.tar.gz",
+            url="http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",
+            unpacks_to="food-101",
+            bytes=4_996_278_331,
+            sha256="d97d15e438b7f4498f96086a4f7e2fa42a32f2712e87d3295441b2b6314053a4",
+            md5="85eeb15f3717b99a5da872d97d918f87",
+        ),
+    ),
+)
 
 OFFICIAL = Official(classes=101, train=75_750, test=25_250)
 

@@ -14,9 +14,41 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.files import class_folders, class_number, listed, pictures_in, text_lines
 from vlrepro.errors import UserError
+
+ABOUT = About(
+    title="GTSRB",
+    home_page="https://benchmark.ini.rub.de/",
+    licence="none is stated",
+    metric="accuracy",
+    split=(
+        "official training and test pictures; a fifth of each class's training pictures is drawn for "
+        "validation; frames of one sign stay together"
+    ),
+    archives=(
+        Archive(
+            name="GTSRB-Training_fixed.zip",
+            url="https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/GTSRB-Training_fixed.zip",
+            unpacks_to="GTSRB/Training",
+            md5="513f3c79a4c5141765e10e952eaa2478",
+        ),
+        Archive(
+            name="GTSRB_Final_Test_Images.zip",
+            url="https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/GTSRB_Final_Test_Images.zip",
+            unpacks_to="GTSRB/Final_Test/Images",
+            md5="c7e4e6327067d32654124b0fe9e82185",
+        ),
+        Archive(
+            name="GTSRB_Final_Test_GT.zip",
+            url="https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/GTSRB_Final_Test_GT.zip",
+            unpacks_to="GT-final_test.csv",
+            md5="fe31e9c9270bbcd7b84b7f21a9d9d9e5",
+        ),
+    ),
+)
 
 OFFICIAL = Official(classes=43, train=26_640, test=12_630)
 _TRAIN, _TEST = "GTSRB/Training", "GTSRB/Final_Test/Images"

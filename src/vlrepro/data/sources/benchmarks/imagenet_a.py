@@ -10,8 +10,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.imagenet_classes import WNIDS_A, subset
+
+ABOUT = About(
+    title="ImageNet-A",
+    home_page="https://github.com/hendrycks/natural-adv-examples",
+    licence="MIT",
+    metric="accuracy",
+    split="all pictures are for testing",
+    archives=(
+        Archive(
+            name="imagenet-a.tar",
+            url="https://people.eecs.berkeley.edu/~hendrycks/imagenet-a.tar",
+            unpacks_to="imagenet-a",
+            bytes=687_552_512,
+            sha256="3bb3632277e6ba6392ea64c02ddbf4dd2266c9caffd6bc09c9656d28f012589e",
+        ),
+        Archive(
+            name="wnids.txt",
+            url=None,
+            unpacks_to="wnids.txt",
+        ),
+    ),
+    by_hand=(
+        "write wnids.txt, the set's WordNet ids in sorted order, one a line (README.md of the archive "
+        "or `ls` of its folders)"
+    ),
+)
 
 OFFICIAL = Official(classes=200, test=7_500)
 

@@ -10,8 +10,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.imagenet_classes import WNIDS_R, subset
+
+ABOUT = About(
+    title="ImageNet-R",
+    home_page="https://github.com/hendrycks/imagenet-r",
+    licence="MIT",
+    metric="accuracy",
+    split="all pictures are for testing",
+    archives=(
+        Archive(
+            name="imagenet-r.tar",
+            url="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
+            unpacks_to="imagenet-r",
+            bytes=2_191_079_936,
+            sha256="18c6bf493b39a0d975d48e587437f562caab9c52ae6327dcfa9dd8eb54aa1b52",
+        ),
+        Archive(
+            name="wnids.txt",
+            url=None,
+            unpacks_to="wnids.txt",
+        ),
+    ),
+    by_hand=(
+        "write wnids.txt, the set's WordNet ids in sorted order, one a line (README.md of the archive "
+        "or `ls` of its folders)"
+    ),
+)
 
 OFFICIAL = Official(classes=200, test=30_000)
 

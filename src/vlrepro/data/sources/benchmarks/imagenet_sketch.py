@@ -9,8 +9,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.imagenet_classes import folder_wnids, in_class_folders, names_of
+
+ABOUT = About(
+    title="ImageNet-Sketch",
+    home_page="https://github.com/HaohanWang/ImageNet-Sketch",
+    licence="MIT",
+    metric="accuracy",
+    split="all pictures are for testing",
+    archives=(
+        Archive(
+            name="ImageNet-Sketch.zip",
+            url="https://huggingface.co/datasets/songweig/imagenet_sketch/resolve/main/data/ImageNet-Sketch.zip",
+            unpacks_to="sketch",
+        ),
+    ),
+)
 
 OFFICIAL = Official(classes=1_000, test=None)  # about 50 a class: published numbers are 50,000 and 50,889
 

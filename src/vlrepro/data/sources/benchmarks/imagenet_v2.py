@@ -11,10 +11,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.files import class_folders, pictures_in
 from vlrepro.data.sources.benchmarks.imagenet_classes import listed_wnids, names_of
 from vlrepro.errors import UserError
+
+ABOUT = About(
+    title="ImageNetV2",
+    home_page="https://github.com/modestyachts/ImageNetV2",
+    licence="MIT",
+    metric="accuracy",
+    split="all pictures are for testing; folders are class numbers",
+    archives=(
+        Archive(
+            name="imagenetv2-matched-frequency.tar.gz",
+            url="https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/main/imagenetv2-matched-frequency.tar.gz",
+            unpacks_to="imagenetv2-matched-frequency-format-val",
+            bytes=1_264_079_360,
+        ),
+        Archive(
+            name="wnids.txt",
+            url=None,
+            unpacks_to="wnids.txt",
+        ),
+    ),
+    by_hand="write wnids.txt, the 1,000 WordNet ids in sorted order, one a line: ls imagenet/val > wnids.txt",
+)
 
 OFFICIAL = Official(classes=1_000, test=10_000)
 FOLDER = "imagenetv2-matched-frequency-format-val"

@@ -12,9 +12,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.files import class_number, malformed, raw_records, text_lines
 from vlrepro.errors import UserError
+
+ABOUT = About(
+    title="STL-10",
+    home_page="https://cs.stanford.edu/~acoates/stl10/",
+    licence="research; pictures are ImageNet's",
+    metric="accuracy",
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
+    archives=(
+        Archive(
+            name="stl10_binary.tar.gz",
+            url="http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+            unpacks_to="stl10_binary",
+            bytes=2_640_397_119,
+            sha256="f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
+            md5="91f7769df0f17e558f3565bffb0c7dfb",
+        ),
+    ),
+)
 
 OFFICIAL = Official(classes=10, train=5_000, test=8_000)
 SIDE = 96

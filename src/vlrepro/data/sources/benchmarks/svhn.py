@@ -11,9 +11,36 @@ from pathlib import Path
 
 import numpy as np
 
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.files import class_number, matlab
 from vlrepro.errors import UserError
+
+ABOUT = About(
+    title="SVHN",
+    home_page="http://ufldl.stanford.edu/housenumbers/",
+    licence="non-commercial",
+    metric="accuracy",
+    split="official training and test pictures; a fifth of each class's training pictures is drawn for validation",
+    archives=(
+        Archive(
+            name="train_32x32.mat",
+            url="http://ufldl.stanford.edu/housenumbers/train_32x32.mat",
+            unpacks_to="train_32x32.mat",
+            bytes=182_040_794,
+            sha256="435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+            md5="e26dedcc434d2e4c54c9b2d4a06d8373",
+        ),
+        Archive(
+            name="test_32x32.mat",
+            url="http://ufldl.stanford.edu/housenumbers/test_32x32.mat",
+            unpacks_to="test_32x32.mat",
+            bytes=64_275_384,
+            sha256="cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+            md5="eb5a983be6a315427106f1b164d9cef3",
+        ),
+    ),
+)
 
 OFFICIAL = Official(
     classes=10,

@@ -1,0 +1,92 @@
+"""Which archives the packs of a configuration need, where each belongs, and what of it is there."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlrepro.data.archives.unpack import is_packed, is_unpacked
+from vlrepro.data.sources import web_lists
+from vlrepro.data.sources.about import About, Archive
+from vlrepro.errors import UserError
+
+_BY_REVISION = {"karpathy-5k": "COCO", "karpathy-1k": "FLICKR30K"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An archive, its set, and the folder that it belongs in."""
+
+    about: About
+    archive: Archive
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """A name of its own for a file about it: the folder's and the archive's."""
+        return "-".join([*self.folder.parts, self.archive.name]).replace("/", "").lstrip("-")
+
+    @property
+    def there(self) -> bool:
+        """Whether what is read of it exists and is whole."""
+        return is_unpacked(self.archive, self.folder)
+
+    @property
+    def automatic(self) -> bool:
+        """Whether it can be had without a person: by its URL, or because a person put the packed file there."""
+        packed = (
+            not self.archive.arranged and is_packed(self.archive.name) and (self.folder / self.archive.name).is_file()
+        )
+        return self.archive.url is not None or packed
+
+
+def about_of(entry: Mapping[str, Any]) -> About | None:
+    """What is published about the set of a pack (source, path, revision, web), or None where it is of no known set.
+
+    Raises `UserError` where a source of official archives has no record.
+    """
+    source = str(entry["source"])
+    if source == "web":
+        return _list_of(str(entry["path"]), entry["web"]["format"])
+    if source == "karpathy":
+        name = _BY_REVISION.get(str(entry["revision"]))
+        if name is None:
+            raise UserError(f"{entry['path']}: revision of source karpathy: set it to one of {', '.join(_BY_REVISION)}")
+        return getattr(importlib.import_module("vlrepro.data.sources.karpathy"), name)
+    try:
+        return getattr(importlib.import_module(f"vlrepro.data.sources.{source}"), "ABOUT", None)
+    except ModuleNotFoundError:
+        raise UserError(f"source {source!r} has no file in vlrepro/data/sources: mend packs in the config") from None
+
+
+def wanted_of(entry: Mapping[str, Any]) -> list[Wanted]:
+    """The archives of a pack, which belong in its `path` (beside it where that is a list of URLs)."""
+    about = about_of(entry)
+    if about is None:
+        return []
+    path = Path(entry["path"])
+    folder = path.parent if entry["source"] == "web" else path
+    return [Wanted(about, archive, folder) for archive in about.archives]
+
+
+def all_wanted(entries: Iterable[Mapping[str, Any]]) -> dict[str, Wanted]:
+    """Every archive of the packs by its key, once where packs share it."""
+    return {wanted.key: wanted for entry in entries for wanted in wanted_of(entry)}
+
+
+def is_ready(entry: Mapping[str, Any]) -> bool:
+    """Whether all that a pack is made of is on disk."""
+    found = wanted_of(entry)
+    if found:
+        return all(wanted.there for wanted in found)
+    return entry["path"] is None or Path(entry["path"]).exists()
+
+
+def _list_of(path: str, form: str) -> About | None:
+    if form == "redcaps":
+        return web_lists.REDCAPS
+    lists = (web_lists.GCC_TRAIN, web_lists.GCC_VALIDATION)
+    return next((one for one in lists if one.archives[0].name == Path(path).name), None)
