@@ -10,7 +10,7 @@ for question in ("budget", "status", "why"):
                 f"logs/preflight/{question}{form}.log",
             localrule: True
             conda:
-                "../../envs/report.yaml"
+                TRAIN_ENVIRONMENT
             params:
                 question=question + (" --json" if form else ""),
                 given=lambda wildcards: json.dumps({"config": config, "commands": shell_commands()}),
