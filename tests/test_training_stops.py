@@ -235,3 +235,12 @@ def test_what_another_finished_is_not_trained_again(shape_pack, recipe, tmp_path
     run_script("train.py", monkeypatch, **options)
     assert "finished in the meantime" in capsys.readouterr().out
     assert (tmp_path / "run/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_lock_that_another_took_in_the_meantime_is_put_back(tmp_path):
+    path = tmp_path / LOCK
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 2}))
+    locks._take_away(path, {"host": "elsewhere", "pid": 1})
+    assert json.loads(path.read_text())["pid"] == 2
+    locks._take_away(path, {"host": "elsewhere", "pid": 2})
+    assert list(tmp_path.iterdir()) == []

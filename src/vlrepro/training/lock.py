@@ -42,7 +42,7 @@ def locked(folder: str | Path, name: str, waiting: Callable[[], None] = lambda: 
             waiting()
             time.sleep(min(2.0, BEAT))
         else:
-            _take_away(path)
+            _take_away(path, holder)
     ended = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, ended), daemon=True)
     beat.start()
@@ -99,11 +99,17 @@ def _age(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _take_away(path: Path) -> None:
-    """Remove a lock that nobody holds; of several who try, the rename lets one."""
+def _take_away(path: Path, holder: dict[str, Any] | None) -> None:
+    """Remove the lock of a holder that is gone; of several who try, the rename lets one.
+
+    Somebody may have taken it in the meantime: a lock that is another's by now is put back.
+    """
     mine = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.old")
     with suppress(FileNotFoundError):
         path.rename(mine)
+        if _holder(mine) not in (None, holder):
+            with suppress(FileExistsError):
+                os.link(mine, path)
         mine.unlink()
 
 
