@@ -97,7 +97,7 @@ def read_views(jobs: Sequence[Job], files: Files) -> Views:
     """What each step of all `jobs` trains on. Raises `UserError` where the data allow fewer steps than one asks for."""
     recipe = jobs[0].recipe
     sizes = recipe["pictures"]
-    pictures = Pictures(Pack(files.pack), sizes["canvas"], threads=recipe["threads"])
+    pictures = Pictures(Pack(files.pack, names=()), sizes["canvas"], threads=recipe["threads"])
     rows = read_pairs(files.pairs, pictures)
     texts = read_texts(files.texts, files.captions, pictures) if files.texts else None
     classes = _classes(recipe)

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -135,15 +138,16 @@ def read_pairs(path: str | Path | None, pictures: Pictures) -> Tensor:
     missing = {"source", "neighbour"} - set(table.column_names)
     if missing:
         raise UserError(f"{path}: the pairs lack the column {', '.join(sorted(missing))}: mine them again")
-    ends = [table.column(name).to_pylist() for name in ("source", "neighbour")]
-    if strangers := [key for keys in ends for key in keys if key not in pictures.position]:
-        raise UserError(f"{path}: picture {strangers[0]!r} is not in {pictures.pack.folder}: mine the pairs again")
-    neighbours: dict[int, list[int]] = {}
-    for source, neighbour in zip(*ends, strict=True):
-        neighbours.setdefault(pictures.position[source], []).append(pictures.position[neighbour])
-    width = max(map(len, neighbours.values()), default=1)
-    rows = [[source, *found, *[-1] * (width - len(found))] for source, found in neighbours.items()]
-    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 1 + width)
+    sources, found = (
+        _positions(table.column(name), path, pictures, "mine the pairs again") for name in ("source", "neighbour")
+    )
+    _, first, group, counts = np.unique(sources, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")  # each source's neighbours together, in the file's order
+    rank_in_group = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    neighbours = np.full((len(counts), max(counts, default=1)), -1, np.int64)
+    neighbours[group[order], rank_in_group] = found[order]
+    by_place = np.argsort(first)
+    return torch.from_numpy(np.column_stack((sources[first], neighbours))[by_place])
 
 
 def read_texts(path: str | Path, captions: str | Path, pictures: Pictures) -> Tensor:
@@ -153,14 +157,14 @@ def read_texts(path: str | Path, captions: str | Path, pictures: Pictures) -> Te
     of -1. Raises `UserError` where the file cannot be read or is not of these captions, or these are not of the pack
     or are several of one picture.
     """
-    keys = pq.read_table(captions, columns=["key"]).column("key").to_pylist()
-    check_one_a_picture(keys, captions)
+    keys = pq.read_table(captions, columns=["key"]).column("key")
+    if pc.count_distinct(keys).as_py() < len(keys):
+        check_one_a_picture(keys.to_pylist(), captions)
     rows = read_embeddings(path, len(keys), captions)
-    if strangers := [key for key in keys if key not in pictures.position]:
-        raise UserError(f"{captions}: picture {strangers[0]!r} is not in {pictures.pack.folder}: caption that pack")
+    positions = _positions(keys, captions, pictures, "caption that pack")
     filler = float("nan") if rows.is_floating_point() else -1
     texts = torch.full((len(pictures.pack), rows.shape[1]), filler, dtype=rows.dtype)
-    texts[torch.tensor([pictures.position[key] for key in keys], dtype=torch.int64)] = rows
+    texts[torch.from_numpy(positions)] = rows
     return texts
 
 
@@ -170,19 +174,23 @@ def read_labels(pictures: Pictures, classes: int) -> Tensor:
     So evaluation sets number theirs (`evaluation.sets`). Raises `UserError` that names the pack where a picture has no
     label, or there are not `classes` different ones.
     """
-    rows = pictures.pack.rows
-    if unlabelled := [row.key for row in rows if not row.label]:
+    index = pictures.pack.rows
+    found = index.column("label").dictionary_encode().unify_dictionaries().combine_chunks()
+    names = found.dictionary.to_pylist()
+    of_row = found.indices.to_numpy()
+    if "" in names:
+        bare = np.flatnonzero(of_row == names.index(""))
         raise UserError(
-            f"{pictures.pack.folder}: {len(unlabelled)} of {len(rows)} pictures have no label, the first is "
-            f"{unlabelled[0]}: train this framework on a pack where every picture has one"
+            f"{pictures.pack.folder}: {len(bare)} of {len(index)} pictures have no label, the first is "
+            f"{pictures.pack.key(int(bare[0]))}: train this framework on a pack where every picture has one"
         )
-    number = {label: place for place, label in enumerate(sorted({row.label for row in rows}))}
-    if len(number) != classes:
+    if len(names) != classes:
         raise UserError(
-            f"{pictures.pack.folder}: the pictures are of {len(number)} classes but the recipe's options say "
+            f"{pictures.pack.folder}: the pictures are of {len(names)} classes but the recipe's options say "
             f"classes: {classes}: mend the recipe"
         )
-    return torch.tensor([number[row.label] for row in rows], dtype=torch.int64)
+    number = {label: place for place, label in enumerate(sorted(names))}
+    return torch.tensor([number[name] for name in names], dtype=torch.int64)[torch.from_numpy(of_row)]
 
 
 def read_targets(path: str | Path, pictures: Pictures, sizes: Mapping[str, int]) -> Concepts:
@@ -192,10 +200,12 @@ def read_targets(path: str | Path, pictures: Pictures, sizes: Mapping[str, int])
     is unreadable, does not hold each picture of the pack, or has vocabularies that are larger.
     """
     file = read_concepts(path)
-    number = {key: place for place, key in enumerate(file.keys)}
-    if missing := [row.key for row in pictures.pack.rows if row.key not in number]:
-        raise UserError(f"{path}: no concepts of picture {missing[0]} of {pictures.pack.folder}: distil that pack's")
-    order = torch.tensor([number[row.key] for row in pictures.pack.rows], dtype=torch.int64)
+    keys = pictures.pack.rows.column("key")
+    order = pc.index_in(keys, value_set=pa.array(file.keys, pa.string()))
+    if order.null_count:
+        first = keys.filter(pc.is_null(order))[0]
+        raise UserError(f"{path}: no concepts of picture {first} of {pictures.pack.folder}: distil that pack's")
+    order = torch.tensor(np.asarray(order, dtype=np.int64))
     found = []
     for kind in KINDS:
         places, weights, vocabulary = file.seen[kind]
@@ -205,6 +215,18 @@ def read_targets(path: str | Path, pictures: Pictures, sizes: Mapping[str, int])
             )
         found += [torch.from_numpy(places).long()[order], torch.from_numpy(weights)[order]]
     return Concepts(*found)
+
+
+def _positions(keys: pa.ChunkedArray, path: str | Path, pictures: Pictures, cure: str) -> np.ndarray:
+    """Where the pictures `keys`, a column of the file `path`, stand in the pack, (n,) int64.
+
+    Raises `UserError` that names `path` and `cure` where the pack does not have one.
+    """
+    positions = pictures.pack.rows.positions(keys)
+    if len(strangers := np.flatnonzero(positions < 0)):
+        stranger = keys[int(strangers[0])].as_py()
+        raise UserError(f"{path}: picture {stranger!r} is not in {pictures.pack.folder}: {cure}")
+    return positions
 
 
 def _known(texts: Tensor) -> Tensor:
