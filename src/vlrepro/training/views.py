@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from vlrepro.captions.concept_files import KINDS, read_concepts
 from vlrepro.captions.score_files import check_one_a_picture
 from vlrepro.data.augment import Augment, AugmentParameters
+from vlrepro.data.crops import Crops
 from vlrepro.data.loader import Pictures
 from vlrepro.distributed import rank, world_size
 from vlrepro.errors import UserError
@@ -43,6 +45,9 @@ class Views:
             one is left out as a source, but may be a neighbour.
         labels: (pictures,) class numbers by position, for frameworks that read them (`read_labels`).
         concepts: rows by position, for frameworks that read them (`read_targets`).
+        crops: of the same pack, where its pictures do not fit in memory: boxes are then cut from whole pictures and not
+            from their central squares, and are augmented on `device`.
+        device: as above; the processor where it is None.
 
     Raises:
         UserError: the batch cannot be shared equally among the processes.
@@ -58,6 +63,8 @@ class Views:
         texts: Tensor | None = None,
         labels: Tensor | None = None,
         concepts: Concepts | None = None,
+        crops: Crops | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if batch_size % world_size():
             raise UserError(f"batch_size {batch_size} is no multiple of the {world_size()} processes: change either")
@@ -70,7 +77,11 @@ class Views:
         self.labels = labels
         self.concepts = concepts
         self.steps_per_epoch = len(self) // batch_size
+        self.crops = crops
+        self.device = device or torch.device("cpu")
         self._order: tuple[int, Tensor] | None = None
+        self._decoder = ThreadPoolExecutor(1)  # of the next step's pictures, itself on the threads of `crops`
+        self._ahead: tuple[int, Future[tuple[list[Tensor], list[AugmentParameters]]]] | None = None
 
     def __len__(self) -> int:
         """How many pictures are trained on."""
@@ -78,19 +89,51 @@ class Views:
 
     def step(self, step: int) -> Batch:
         """This process's rows of optimiser step `step` (from 0): the views, captions, classes and concepts."""
-        epoch, batch = divmod(step, self.steps_per_epoch)
-        chosen = self._permutation(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
-        share = self.batch_size // world_size()
-        mine = slice(rank() * share, (rank() + 1) * share)
+        chosen, mine = self._chosen(step)
         source = self.pairs[chosen[mine], 0]
         neighbour = self._neighbours(chosen, step)[mine]
-        own = self.pictures.batch(source)
-        lone = len(self.augments) == 1 or torch.equal(source, neighbour)
-        other = own if lone else self.pictures.batch(neighbour)
-        views = self._augmented([other if number == 1 else own for number in range(len(self.augments))], mine, step)
+        views = self._seen(source, neighbour, mine, step) if self.crops is None else self._cut_out(step)
         texts, labels = (None if rows is None else rows[source] for rows in (self.texts, self.labels))
         concepts = self.concepts and self.concepts.map(lambda rows: rows[source])
         return Batch(views, texts, step, labels, self.seed, concepts)
+
+    def _chosen(self, step: int) -> tuple[Tensor, slice]:
+        """The pairs' rows of a step's joint batch, and which of these are this process's."""
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        chosen = self._permutation(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+        share = self.batch_size // world_size()
+        return chosen, slice(rank() * share, (rank() + 1) * share)
+
+    def _seen(self, source: Tensor, neighbour: Tensor, mine: slice, step: int) -> tuple[Tensor, ...]:
+        """The views of pictures that are in memory as squares."""
+        own = self.pictures.batch(source)
+        lone = len(self.augments) == 1 or torch.equal(source, neighbour)
+        other = own if lone else self.pictures.batch(neighbour)
+        return self._augmented([other if number == 1 else own for number in range(len(self.augments))], mine, step)
+
+    def _cut_out(self, step: int) -> tuple[Tensor, ...]:
+        """The views of whole pictures; those of the step after this one are decoded while the device computes."""
+        known, pending = self._ahead or (None, None)
+        cut = pending.result() if known == step else self._decoded(step)
+        self._ahead = (step + 1, self._decoder.submit(self._decoded, step + 1))
+        pairs = zip(self.augments, *cut, strict=True)
+        return tuple(augment.finish(view.to(self.device), drawn) for augment, view, drawn in pairs)
+
+    def _decoded(self, step: int) -> tuple[list[Tensor], list[AugmentParameters]]:
+        """Each view's crops, uint8, and what else was drawn for them; a picture is decoded once for all its views."""
+        chosen, mine = self._chosen(step)
+        ends = self.pairs[chosen, 0], self._neighbours(chosen, step)
+        of_view = [ends[number == 1] for number in range(len(self.augments))]
+        drawn = [self._drawn(number, self.crops.sizes[of_view[number]], step) for number in range(len(of_view))]
+        drawn = [AugmentParameters(*(part[mine] for part in parts)) for parts in drawn]
+        views: list[Tensor | None] = [None] * len(of_view)
+        lone = len(views) < 2 or torch.equal(*(end[mine] for end in ends))
+        for numbers in [list(range(len(views)))] if lone else [[n for n in range(len(views)) if n != 1], [1]]:
+            sides = [self.augments[number].options.size for number in numbers]
+            cut = self.crops.batch(of_view[numbers[0]][mine], [drawn[number].boxes for number in numbers], sides)
+            for number, view in zip(numbers, cut, strict=True):
+                views[number] = view
+        return views, drawn
 
     def _neighbours(self, chosen: Tensor, step: int) -> Tensor:
         """One neighbour, uniformly drawn, of each of the pairs' rows `chosen`."""
@@ -115,15 +158,16 @@ class Views:
             views += self.augments[numbers[0]].apply(together, parameters).chunk(len(numbers))
         return tuple(views)
 
-    def _drawn(self, number: int, canvas: int, step: int) -> AugmentParameters:
+    def _drawn(self, number: int, canvas: int | Tensor, step: int) -> AugmentParameters:
         generator = torch_generator(self.seed, step, 0, f"view {number}")
         return self.augments[number].draw(self.batch_size, canvas, generator)
 
     def _permutation(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
+        order = self._order  # one reading: the next step's decoder may put another in its place meanwhile
+        if order is None or order[0] != epoch:
             generator = torch_generator(self.seed, epoch, 0, "order of an epoch")
-            self._order = (epoch, torch.randperm(len(self.pairs), generator=generator))
-        return self._order[1]
+            order = self._order = (epoch, torch.randperm(len(self.pairs), generator=generator))
+        return order[1]
 
 
 def read_pairs(path: str | Path | None, pictures: Pictures) -> Tensor:
