@@ -95,8 +95,8 @@ class Augment:
         """Draw parameters for uint8 images (B, 3, S, S) and apply them; see `draw` and `apply`."""
         return self.apply(images, self.draw(len(images), images.shape[-1], generator))
 
-    def draw(self, batch: int, canvas: int, generator: torch.Generator) -> AugmentParameters:
-        """Draw parameters for `batch` square images of `canvas` pixels from a CPU generator.
+    def draw(self, batch: int, canvas: int | Tensor, generator: torch.Generator) -> AugmentParameters:
+        """Draw parameters for `batch` images from a CPU generator: squares of `canvas` pixels, or of sizes (B, 2).
 
         Every decision has a column of its own in one table of uniform numbers, a row a sample. So the draw of
         sample i does not depend on the batch size, and changing one option moves no other option's draw.
@@ -124,15 +124,32 @@ class Augment:
         shape, or on parameters drawn for another number of images.
         """
         _check(images, len(parameters.boxes))
-        options, device = self.options, images.device
-        boxes, flip, jitter, factors, order, grey, sigma = parameters
-        with torch.autocast(device.type, enabled=False):  # the products below move pixels: never in half precision
-            output = crop(images, boxes, flip, options.size)
-            _change(output, jitter, lambda part: jitter_colour(part, factors[jitter].to(device), order[jitter]))
-            _change(output, grey, to_grey)
-            blurred = sigma > 0
-            _change(output, blurred, lambda part: gaussian_blur(part, sigma[blurred].to(device), options.blur_kernel))
-            return _normalise_(output, options.mean, options.std)
+        with torch.autocast(images.device.type, enabled=False):  # the products move pixels: never in half precision
+            return self._changed(crop(images, parameters.boxes, parameters.flip, self.options.size), parameters)
+
+    def finish(self, crops: Tensor, parameters: AugmentParameters) -> Tensor:
+        """What follows the crop in `apply`, for uint8 crops (B, 3, T, T) that were resized already: float32.
+
+        Raises `ValueError` on images of another type or shape, or on parameters drawn for another number of images.
+        """
+        _check(crops, len(parameters.boxes))
+        options = self.options
+        with torch.autocast(crops.device.type, enabled=False):
+            rows = parameters.flip.nonzero().squeeze(1).to(crops.device)
+            if len(rows):
+                crops = crops.index_copy(0, rows, crops.index_select(0, rows).flip(3))
+            if not (parameters.jitter.any() or parameters.grey.any() or parameters.sigma.any()):
+                return _normalised(crops, options.mean, options.std)
+            return self._changed(crops / 255, parameters)
+
+    def _changed(self, output: Tensor, parameters: AugmentParameters) -> Tensor:
+        options, device = self.options, output.device
+        _, _, jitter, factors, order, grey, sigma = parameters
+        _change(output, jitter, lambda part: jitter_colour(part, factors[jitter].to(device), order[jitter]))
+        _change(output, grey, to_grey)
+        blurred = sigma > 0
+        _change(output, blurred, lambda part: gaussian_blur(part, sigma[blurred].to(device), options.blur_kernel))
+        return _normalise_(output, options.mean, options.std)
 
 
 def centre(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -146,25 +163,31 @@ def centre(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float
     return _normalise_(resized.clamp_(0, 1), mean, std)
 
 
-def random_boxes(uniform: Tensor, canvas: int, scale: Sequence[float], ratio: Sequence[float]) -> Tensor:
+def random_boxes(uniform: Tensor, canvas: int | Tensor, scale: Sequence[float], ratio: Sequence[float]) -> Tensor:
     """Boxes (B, 4) int64 of top, left, height, width by the law of torchvision's `RandomResizedCrop`.
 
     `uniform` (B, 2 n + 2) float64 in [0, 1) decides: n areas, n log-ratios, the vertical and the horizontal
-    place. The first of the n boxes that fits the canvas is taken; if none does, the largest central box whose
-    ratio is allowed.
+    place. `canvas` is the pixels of a square, or heights and widths (B, 2). The first of the n boxes that fits is
+    taken; if none does, the largest central box whose ratio is allowed.
     """
+    sizes = (
+        canvas.double() if isinstance(canvas, Tensor) else torch.full((len(uniform), 2), canvas, dtype=torch.float64)
+    )
     tries = uniform.shape[1] // 2 - 1
     areas, ratios, place = uniform.split([tries, tries, 2], dim=1)
-    areas = canvas**2 * (scale[0] + (scale[1] - scale[0]) * areas)
+    areas = sizes.prod(1, keepdim=True) * (scale[0] + (scale[1] - scale[0]) * areas)
     low, high = math.log(ratio[0]), math.log(ratio[1])
     ratios = torch.exp(low + (high - low) * ratios)
     sides = torch.stack(((areas / ratios).sqrt(), (areas * ratios).sqrt()), dim=2).round()
-    fits = ((sides >= 1) & (sides <= canvas)).all(2)
+    fits = ((sides >= 1) & (sides <= sizes.unsqueeze(1))).all(2)
     chosen = sides[torch.arange(len(sides)), fits.byte().argmax(1)]
-    central = torch.tensor([canvas / ratio[0], canvas * ratio[1]], dtype=torch.float64).round().clamp(1, canvas).long()
+    height, width = sizes.unbind(1)
+    central = torch.stack(
+        (torch.minimum(height, (width / ratio[0]).round()), torch.minimum(width, (height * ratio[1]).round())), 1
+    )
     found = fits.any(1, keepdim=True)
-    sides = torch.where(found, chosen, central)
-    corner = torch.where(found, (place * (canvas - sides + 1)).floor(), (canvas - sides) // 2)
+    sides = torch.where(found, chosen, central.clamp_min(1))
+    corner = torch.where(found, (place * (sizes - sides + 1)).floor(), (sizes - sides).div(2).floor())
     return torch.cat((corner, sides), dim=1).long()
 
 
@@ -245,3 +268,10 @@ def _check(images: Tensor, batch: int) -> None:
 def _normalise_(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Subtract the mean and divide by the standard deviation of each channel, in place."""
     return images.sub_(images.new_tensor(mean).view(3, 1, 1)).div_(images.new_tensor(std).view(3, 1, 1))
+
+
+def _normalised(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 crops (B, 3, T, T) as normalised float32: one multiplication and one addition a value."""
+    deviation = torch.tensor(std, device=crops.device).view(3, 1, 1)
+    shift = -torch.tensor(mean, device=crops.device).view(3, 1, 1) / deviation
+    return crops.float().mul_(1 / (255 * deviation)).add_(shift)

@@ -40,6 +40,11 @@ def decode_exactly(data: bytes, canvas: int) -> np.ndarray:
     return _decoded(data, lambda picture: _square_as_torchvision(picture, canvas))
 
 
+def decode_full(data: bytes) -> np.ndarray:
+    """Decode to (height, width, 3) uint8 at the picture's own size: transparency over white. Raises as `decode`."""
+    return _decoded(data, lambda picture: picture)
+
+
 def _decoded(data: bytes, finish: Callable[[Image.Image], Image.Image], reducible_to: int | None = None) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as picture:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,11 +36,15 @@ class Pictures:
         self.pack = pack
         self.canvas = canvas
         self._decoder = decoder
-        self.position = {row.key: number for number, row in enumerate(pack.rows)}
         # One thread needs no pool: handing small pictures over would take half as long again as decoding them.
         self._map = ThreadPoolExecutor(threads).map if threads > 1 else map
         fits = len(pack) * 3 * canvas * canvas <= cache_bytes
         self._cache = self._decode(range(len(pack))) if fits else None
+
+    @property
+    def cached(self) -> bool:
+        """Whether all pictures are in memory, decoded."""
+        return self._cache is not None
 
     def batch(self, positions: Sequence[int] | torch.Tensor) -> torch.Tensor:
         """Pictures at `positions`, (B, 3, canvas, canvas) uint8.
@@ -66,6 +69,5 @@ class Pictures:
         try:
             return self._decoder(self.pack.picture(position), self.canvas)
         except ValueError as error:
-            row = self.pack.rows[position]
-            where = Path(self.pack.folder) / row.shard
-            raise UserError(f"{where}: picture {row.key}: {error}: fetch the pack again") from error
+            where = f"{self.pack.shard(position)}: picture {self.pack.key(position)}"
+            raise UserError(f"{where}: {error}: fetch the pack again") from error

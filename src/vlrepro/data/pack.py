@@ -19,41 +19,24 @@ import mmap
 import tarfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vlrepro.data.index import INDEX as INDEX
+from vlrepro.data.index import SCHEMA as SCHEMA
+from vlrepro.data.index import Index
+from vlrepro.data.index import Row as Row
+from vlrepro.data.index import read_columns as read_columns
+from vlrepro.data.index import read_index as read_index
+from vlrepro.data.index import write_index as write_index
 from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, file_digest, write_text
 
-SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),  # unique in the pack, also the members' stem
-        ("shard", pa.string()),
-        ("offset", pa.int64()),  # of the picture's bytes in the shard
-        ("length", pa.int64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("caption", pa.string()),  # the clean caption, "" where there is none
-        ("captions_other", pa.string()),  # JSON object: language code -> caption
-        ("keywords", pa.string()),  # JSON list of strings
-        ("label", pa.string()),  # class name of the evaluation set, "" where there is none
-        ("concept", pa.string()),  # what is drawn, whatever the design
-        ("group", pa.string()),  # plays the subreddit
-        ("author", pa.string()),
-        ("date", pa.string()),  # ISO 8601 day
-        ("split", pa.string()),  # train, val or test; "" in training packs
-        ("mask_offset", pa.int64()),  # -1: the alpha channel is the mask; -2: no mask
-        ("mask_length", pa.int64()),
-        ("source", pa.string()),  # package and file the picture was made from
-        ("licence", pa.string()),  # SPDX identifier
-    ]
-)
 _PUBLIC = ("caption", "label", "concept", "group", "source", "licence")
 MANIFEST = "SHA256SUMS"
-INDEX = "index.parquet"
 
 
 @dataclass(frozen=True)
@@ -169,37 +152,15 @@ class _Shard:
         return start
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a pack's index (`SCHEMA`)."""
-
-    key: str
-    shard: str
-    offset: int
-    length: int
-    width: int
-    height: int
-    caption: str
-    captions_other: str
-    keywords: str
-    label: str
-    concept: str
-    group: str
-    author: str
-    date: str
-    split: str
-    mask_offset: int
-    mask_length: int
-    source: str
-    licence: str
-
-
 class Pack:
-    """A pack opened for reading: `rows` in index order and random access to the pictures' bytes."""
+    """A pack opened for reading: `rows` in index order and random access to the pictures' bytes.
 
-    def __init__(self, folder: str | Path) -> None:
+    `names` are the columns of the index to keep in memory besides the places; all when it is None.
+    """
+
+    def __init__(self, folder: str | Path, names: Sequence[str] | None = None) -> None:
         self.folder = Path(folder)
-        self.rows = read_index(self.folder / INDEX)
+        self.rows = Index(self.folder / INDEX, names)
         self._maps: dict[str, mmap.mmap] = {}
 
     def __len__(self) -> int:
@@ -210,50 +171,38 @@ class Pack:
 
         Raises `UserError` when the shard is missing or shorter than the index says.
         """
-        row = self.rows[position]
-        return self._bytes(row, row.offset, row.length)
+        return bytes(self.view(position))
+
+    def view(self, position: int) -> memoryview:
+        """The encoded picture at `position` as a view of the mapped shard: nothing is copied. Raises as `picture`."""
+        rows = self.rows
+        shard = rows.shards[rows.shard_of[position]]
+        return self._bytes(position, shard, int(rows.offsets[position]), int(rows.lengths[position]))
+
+    def shard(self, position: int) -> Path:
+        """The shard that holds the picture at `position`."""
+        return self.folder / self.rows.shards[self.rows.shard_of[position]]
+
+    def key(self, position: int) -> str:
+        """The key of the picture at `position`."""
+        return self.rows.column("key")[position].as_py()
 
     def mask(self, position: int) -> bytes | None:
         """The encoded mask member, or None where the mask is the alpha channel or missing."""
         row = self.rows[position]
-        return self._bytes(row, row.mask_offset, row.mask_length) if row.mask_offset >= 0 else None
+        return (
+            bytes(self._bytes(position, row.shard, row.mask_offset, row.mask_length)) if row.mask_offset >= 0 else None
+        )
 
-    def _bytes(self, row: Row, offset: int, length: int) -> bytes:
-        if row.shard not in self._maps:
-            path = self.folder / row.shard
+    def _bytes(self, position: int, shard: str, offset: int, length: int) -> memoryview:
+        if shard not in self._maps:
+            path = self.folder / shard
             if not path.is_file() or path.stat().st_size == 0:
                 raise UserError(f"{path}: the shard is missing or empty: delete {self.folder} and fetch again")
             with open(path, "rb") as stream:
-                self._maps[row.shard] = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        data = self._maps[row.shard][offset : offset + length]
+                self._maps[shard] = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        data = memoryview(self._maps[shard])[offset : offset + length]
         if len(data) != length:
-            where = f"{self.folder / row.shard}: picture {row.key}"
+            where = f"{self.folder / shard}: picture {self.key(position)}"
             raise UserError(f"{where}: the shard is cut short: delete {self.folder} and fetch again")
         return data
-
-
-def read_index(path: str | Path) -> list[Row]:
-    """Read a pack's index.
-
-    Raises `UserError` that names the file where it is missing, is not Parquet, lacks a column, or holds text
-    that is not UTF-8.
-    """
-    try:
-        with pq.ParquetFile(path) as file:  # `read_table` imports pandas
-            table = file.read()
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet index ({error}): fetch or rebuild the pack") from error
-    missing = [name for name in SCHEMA.names if name not in table.column_names]
-    if missing:
-        raise UserError(f"{path}: the index lacks the column {', '.join(missing)}: rebuild the pack")
-    try:
-        columns = [table.column(name).to_pylist() for name in SCHEMA.names]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: text that is not UTF-8 ({error.reason}): re-encode it as UTF-8") from error
-    return [Row(*values) for values in zip(*columns, strict=True)]
-
-
-def write_index(path: str | Path, rows: Sequence[Row]) -> None:
-    """Write rows as a pack's index, atomically."""
-    with atomic_path(path) as part:
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA), part, compression="zstd")

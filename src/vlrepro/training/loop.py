@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from tqdm import tqdm
 
 from vlrepro import distributed
 from vlrepro.config.training import steps_allowed
 from vlrepro.data.augment import Augment, AugmentationOptions
+from vlrepro.data.crops import Crops
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
@@ -86,7 +88,7 @@ def train_together(
     fix_kernels(jobs[0].recipe["threads"])
     device = distributed.start()
     try:
-        views = read_views(jobs, files) if any(job.recipe["steps"] for job in jobs) else None
+        views = read_views(jobs, files, device) if any(job.recipe["steps"] for job in jobs) else None
         trainers = [Trainer(job.recipe, _states(job), device, job.name) for job in jobs]
         if views is not None:
             stop = stop or Stop()
@@ -99,19 +101,22 @@ def train_together(
         distributed.stop()
 
 
-def read_views(jobs: Sequence[Job], files: Files) -> Views:
+def read_views(jobs: Sequence[Job], files: Files, device: torch.device | None = None) -> Views:
     """What each step of all `jobs` trains on. Raises `UserError` where the data allow fewer steps than one asks for."""
     recipe = jobs[0].recipe
     sizes = recipe["pictures"]
-    pictures = Pictures(Pack(files.pack), sizes["canvas"], threads=recipe["threads"])
+    pictures = Pictures(Pack(files.pack, names=()), sizes["canvas"], threads=recipe["threads"])
     rows = read_pairs(files.pairs, pictures)
     texts = read_texts(files.texts, files.captions, pictures) if files.texts else None
     classes = _classes(recipe)
     labels = None if classes is None else read_labels(pictures, classes)
     distils = files.concepts and getattr(framework_module(recipe["framework"]), "CONCEPTS", False)
     concepts = read_targets(files.concepts, pictures, recipe["options"]) if distils else None
+    crops = None if pictures.cached else Crops(pictures.pack, recipe["threads"])
     augments = [_augment(options, sizes) for options in recipe["augmentations"]]
-    views = Views(pictures, rows, augments, recipe["batch_size"], recipe["seed"], texts, labels, concepts)
+    views = Views(
+        pictures, rows, augments, recipe["batch_size"], recipe["seed"], texts, labels, concepts, crops, device
+    )
     for job in jobs:
         _check_steps(job, len(views), files)
     return views

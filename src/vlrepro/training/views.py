@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -13,6 +17,7 @@ from torch import Tensor
 from vlrepro.captions.concept_files import KINDS, read_concepts
 from vlrepro.captions.score_files import check_one_a_picture
 from vlrepro.data.augment import Augment, AugmentParameters
+from vlrepro.data.crops import Crops
 from vlrepro.data.loader import Pictures
 from vlrepro.distributed import rank, world_size
 from vlrepro.errors import UserError
@@ -40,6 +45,9 @@ class Views:
             one is left out as a source, but may be a neighbour.
         labels: (pictures,) class numbers by position, for frameworks that read them (`read_labels`).
         concepts: rows by position, for frameworks that read them (`read_targets`).
+        crops: of the same pack, where its pictures do not fit in memory: boxes are then cut from whole pictures and not
+            from their central squares, and are augmented on `device`.
+        device: as above; the processor where it is None.
 
     Raises:
         UserError: the batch cannot be shared equally among the processes.
@@ -55,6 +63,8 @@ class Views:
         texts: Tensor | None = None,
         labels: Tensor | None = None,
         concepts: Concepts | None = None,
+        crops: Crops | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if batch_size % world_size():
             raise UserError(f"batch_size {batch_size} is no multiple of the {world_size()} processes: change either")
@@ -67,7 +77,11 @@ class Views:
         self.labels = labels
         self.concepts = concepts
         self.steps_per_epoch = len(self) // batch_size
+        self.crops = crops
+        self.device = device or torch.device("cpu")
         self._order: tuple[int, Tensor] | None = None
+        self._decoder = ThreadPoolExecutor(1)  # of the next step's pictures, itself on the threads of `crops`
+        self._ahead: tuple[int, Future[tuple[list[Tensor], list[AugmentParameters]]]] | None = None
 
     def __len__(self) -> int:
         """How many pictures are trained on."""
@@ -75,19 +89,51 @@ class Views:
 
     def step(self, step: int) -> Batch:
         """This process's rows of optimiser step `step` (from 0): the views, captions, classes and concepts."""
-        epoch, batch = divmod(step, self.steps_per_epoch)
-        chosen = self._permutation(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
-        share = self.batch_size // world_size()
-        mine = slice(rank() * share, (rank() + 1) * share)
+        chosen, mine = self._chosen(step)
         source = self.pairs[chosen[mine], 0]
         neighbour = self._neighbours(chosen, step)[mine]
-        own = self.pictures.batch(source)
-        lone = len(self.augments) == 1 or torch.equal(source, neighbour)
-        other = own if lone else self.pictures.batch(neighbour)
-        views = self._augmented([other if number == 1 else own for number in range(len(self.augments))], mine, step)
+        views = self._seen(source, neighbour, mine, step) if self.crops is None else self._cut_out(step)
         texts, labels = (None if rows is None else rows[source] for rows in (self.texts, self.labels))
         concepts = self.concepts and self.concepts.map(lambda rows: rows[source])
         return Batch(views, texts, step, labels, self.seed, concepts)
+
+    def _chosen(self, step: int) -> tuple[Tensor, slice]:
+        """The pairs' rows of a step's joint batch, and which of these are this process's."""
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        chosen = self._permutation(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+        share = self.batch_size // world_size()
+        return chosen, slice(rank() * share, (rank() + 1) * share)
+
+    def _seen(self, source: Tensor, neighbour: Tensor, mine: slice, step: int) -> tuple[Tensor, ...]:
+        """The views of pictures that are in memory as squares."""
+        own = self.pictures.batch(source)
+        lone = len(self.augments) == 1 or torch.equal(source, neighbour)
+        other = own if lone else self.pictures.batch(neighbour)
+        return self._augmented([other if number == 1 else own for number in range(len(self.augments))], mine, step)
+
+    def _cut_out(self, step: int) -> tuple[Tensor, ...]:
+        """The views of whole pictures; those of the step after this one are decoded while the device computes."""
+        known, pending = self._ahead or (None, None)
+        cut = pending.result() if known == step else self._decoded(step)
+        self._ahead = (step + 1, self._decoder.submit(self._decoded, step + 1))
+        pairs = zip(self.augments, *cut, strict=True)
+        return tuple(augment.finish(view.to(self.device), drawn) for augment, view, drawn in pairs)
+
+    def _decoded(self, step: int) -> tuple[list[Tensor], list[AugmentParameters]]:
+        """Each view's crops, uint8, and what else was drawn for them; a picture is decoded once for all its views."""
+        chosen, mine = self._chosen(step)
+        ends = self.pairs[chosen, 0], self._neighbours(chosen, step)
+        of_view = [ends[number == 1] for number in range(len(self.augments))]
+        drawn = [self._drawn(number, self.crops.sizes[of_view[number]], step) for number in range(len(of_view))]
+        drawn = [AugmentParameters(*(part[mine] for part in parts)) for parts in drawn]
+        views: list[Tensor | None] = [None] * len(of_view)
+        lone = len(views) < 2 or torch.equal(*(end[mine] for end in ends))
+        for numbers in [list(range(len(views)))] if lone else [[n for n in range(len(views)) if n != 1], [1]]:
+            sides = [self.augments[number].options.size for number in numbers]
+            cut = self.crops.batch(of_view[numbers[0]][mine], [drawn[number].boxes for number in numbers], sides)
+            for number, view in zip(numbers, cut, strict=True):
+                views[number] = view
+        return views, drawn
 
     def _neighbours(self, chosen: Tensor, step: int) -> Tensor:
         """One neighbour, uniformly drawn, of each of the pairs' rows `chosen`."""
@@ -112,15 +158,16 @@ class Views:
             views += self.augments[numbers[0]].apply(together, parameters).chunk(len(numbers))
         return tuple(views)
 
-    def _drawn(self, number: int, canvas: int, step: int) -> AugmentParameters:
+    def _drawn(self, number: int, canvas: int | Tensor, step: int) -> AugmentParameters:
         generator = torch_generator(self.seed, step, 0, f"view {number}")
         return self.augments[number].draw(self.batch_size, canvas, generator)
 
     def _permutation(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
+        order = self._order  # one reading: the next step's decoder may put another in its place meanwhile
+        if order is None or order[0] != epoch:
             generator = torch_generator(self.seed, epoch, 0, "order of an epoch")
-            self._order = (epoch, torch.randperm(len(self.pairs), generator=generator))
-        return self._order[1]
+            order = self._order = (epoch, torch.randperm(len(self.pairs), generator=generator))
+        return order[1]
 
 
 def read_pairs(path: str | Path | None, pictures: Pictures) -> Tensor:
@@ -135,15 +182,16 @@ def read_pairs(path: str | Path | None, pictures: Pictures) -> Tensor:
     missing = {"source", "neighbour"} - set(table.column_names)
     if missing:
         raise UserError(f"{path}: the pairs lack the column {', '.join(sorted(missing))}: mine them again")
-    ends = [table.column(name).to_pylist() for name in ("source", "neighbour")]
-    if strangers := [key for keys in ends for key in keys if key not in pictures.position]:
-        raise UserError(f"{path}: picture {strangers[0]!r} is not in {pictures.pack.folder}: mine the pairs again")
-    neighbours: dict[int, list[int]] = {}
-    for source, neighbour in zip(*ends, strict=True):
-        neighbours.setdefault(pictures.position[source], []).append(pictures.position[neighbour])
-    width = max(map(len, neighbours.values()), default=1)
-    rows = [[source, *found, *[-1] * (width - len(found))] for source, found in neighbours.items()]
-    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 1 + width)
+    sources, found = (
+        _positions(table.column(name), path, pictures, "mine the pairs again") for name in ("source", "neighbour")
+    )
+    _, first, group, counts = np.unique(sources, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")  # each source's neighbours together, in the file's order
+    rank_in_group = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    neighbours = np.full((len(counts), max(counts, default=1)), -1, np.int64)
+    neighbours[group[order], rank_in_group] = found[order]
+    by_place = np.argsort(first)
+    return torch.from_numpy(np.column_stack((sources[first], neighbours))[by_place])
 
 
 def read_texts(path: str | Path, captions: str | Path, pictures: Pictures) -> Tensor:
@@ -153,14 +201,14 @@ def read_texts(path: str | Path, captions: str | Path, pictures: Pictures) -> Te
     of -1. Raises `UserError` where the file cannot be read or is not of these captions, or these are not of the pack
     or are several of one picture.
     """
-    keys = pq.read_table(captions, columns=["key"]).column("key").to_pylist()
-    check_one_a_picture(keys, captions)
+    keys = pq.read_table(captions, columns=["key"]).column("key")
+    if pc.count_distinct(keys).as_py() < len(keys):
+        check_one_a_picture(keys.to_pylist(), captions)
     rows = read_embeddings(path, len(keys), captions)
-    if strangers := [key for key in keys if key not in pictures.position]:
-        raise UserError(f"{captions}: picture {strangers[0]!r} is not in {pictures.pack.folder}: caption that pack")
+    positions = _positions(keys, captions, pictures, "caption that pack")
     filler = float("nan") if rows.is_floating_point() else -1
     texts = torch.full((len(pictures.pack), rows.shape[1]), filler, dtype=rows.dtype)
-    texts[torch.tensor([pictures.position[key] for key in keys], dtype=torch.int64)] = rows
+    texts[torch.from_numpy(positions)] = rows
     return texts
 
 
@@ -170,19 +218,23 @@ def read_labels(pictures: Pictures, classes: int) -> Tensor:
     So evaluation sets number theirs (`evaluation.sets`). Raises `UserError` that names the pack where a picture has no
     label, or there are not `classes` different ones.
     """
-    rows = pictures.pack.rows
-    if unlabelled := [row.key for row in rows if not row.label]:
+    index = pictures.pack.rows
+    found = index.column("label").dictionary_encode().unify_dictionaries().combine_chunks()
+    names = found.dictionary.to_pylist()
+    of_row = found.indices.to_numpy()
+    if "" in names:
+        bare = np.flatnonzero(of_row == names.index(""))
         raise UserError(
-            f"{pictures.pack.folder}: {len(unlabelled)} of {len(rows)} pictures have no label, the first is "
-            f"{unlabelled[0]}: train this framework on a pack where every picture has one"
+            f"{pictures.pack.folder}: {len(bare)} of {len(index)} pictures have no label, the first is "
+            f"{pictures.pack.key(int(bare[0]))}: train this framework on a pack where every picture has one"
         )
-    number = {label: place for place, label in enumerate(sorted({row.label for row in rows}))}
-    if len(number) != classes:
+    if len(names) != classes:
         raise UserError(
-            f"{pictures.pack.folder}: the pictures are of {len(number)} classes but the recipe's options say "
+            f"{pictures.pack.folder}: the pictures are of {len(names)} classes but the recipe's options say "
             f"classes: {classes}: mend the recipe"
         )
-    return torch.tensor([number[row.label] for row in rows], dtype=torch.int64)
+    number = {label: place for place, label in enumerate(sorted(names))}
+    return torch.tensor([number[name] for name in names], dtype=torch.int64)[torch.from_numpy(of_row)]
 
 
 def read_targets(path: str | Path, pictures: Pictures, sizes: Mapping[str, int]) -> Concepts:
@@ -192,10 +244,12 @@ def read_targets(path: str | Path, pictures: Pictures, sizes: Mapping[str, int])
     is unreadable, does not hold each picture of the pack, or has vocabularies that are larger.
     """
     file = read_concepts(path)
-    number = {key: place for place, key in enumerate(file.keys)}
-    if missing := [row.key for row in pictures.pack.rows if row.key not in number]:
-        raise UserError(f"{path}: no concepts of picture {missing[0]} of {pictures.pack.folder}: distil that pack's")
-    order = torch.tensor([number[row.key] for row in pictures.pack.rows], dtype=torch.int64)
+    keys = pictures.pack.rows.column("key")
+    order = pc.index_in(keys, value_set=pa.array(file.keys, pa.string()))
+    if order.null_count:
+        first = keys.filter(pc.is_null(order))[0]
+        raise UserError(f"{path}: no concepts of picture {first} of {pictures.pack.folder}: distil that pack's")
+    order = torch.tensor(np.asarray(order, dtype=np.int64))
     found = []
     for kind in KINDS:
         places, weights, vocabulary = file.seen[kind]
@@ -205,6 +259,18 @@ def read_targets(path: str | Path, pictures: Pictures, sizes: Mapping[str, int])
             )
         found += [torch.from_numpy(places).long()[order], torch.from_numpy(weights)[order]]
     return Concepts(*found)
+
+
+def _positions(keys: pa.ChunkedArray, path: str | Path, pictures: Pictures, cure: str) -> np.ndarray:
+    """Where the pictures `keys`, a column of the file `path`, stand in the pack, (n,) int64.
+
+    Raises `UserError` that names `path` and `cure` where the pack does not have one.
+    """
+    positions = pictures.pack.rows.positions(keys)
+    if len(strangers := np.flatnonzero(positions < 0)):
+        stranger = keys[int(strangers[0])].as_py()
+        raise UserError(f"{path}: picture {stranger!r} is not in {pictures.pack.folder}: {cure}")
+    return positions
 
 
 def _known(texts: Tensor) -> Tensor:

@@ -1,0 +1,178 @@
+"""Crops of whole pictures: against torchvision's on the same box, whatever the threads; and packs read by columns."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import functional as published
+
+from vlrepro.data.augment import Augment, AugmentationOptions
+from vlrepro.data.crops import Crops
+from vlrepro.data.index import SCHEMA, Index
+from vlrepro.data.loader import Pictures
+from vlrepro.data.pack import Pack, Picture, write_pack
+from vlrepro.errors import UserError
+from vlrepro.training.views import Views, read_pairs
+
+SIZES = [(320, 256), (256, 340), (500, 400), (1200, 900)]
+
+
+def photograph(size, seed):
+    """Smooth colours with some grain, as a JPEG."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (size[1] // 32, size[0] // 32, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), float)
+    stream = io.BytesIO()
+    Image.fromarray((smooth + rng.normal(0, 3, smooth.shape)).clip(0, 255).astype(np.uint8)).save(
+        stream, "JPEG", quality=90
+    )
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    made = [(SIZES[n % 4], photograph(SIZES[n % 4], n)) for n in range(24)]
+    write_pack(folder, [Picture(f"p{n:02d}", data, ".jpg", *size) for n, (size, data) in enumerate(made)])
+    return folder
+
+
+def test_crops_are_close_to_torchvisions(photographs):
+    """On the same boxes: a mean of 1.5 of 255 and, at sharp edges of the grain, no more than 40."""
+    pack = Pack(photographs, names=())
+    crops = Crops(pack)
+    augment = Augment(AugmentationOptions(size=224, scale=(0.08, 1.0)))
+    boxes = augment.draw(24, crops.sizes, torch.Generator().manual_seed(0)).boxes
+    (found,) = crops.batch(range(24), [boxes], [224])
+    for place, (box, crop) in enumerate(zip(boxes.tolist(), found, strict=True)):
+        picture = Image.open(io.BytesIO(pack.picture(place))).convert("RGB")
+        wanted = np.asarray(published.resized_crop(picture, *box, [224, 224]), float)
+        difference = np.abs(crop.permute(1, 2, 0).numpy() - wanted)
+        assert difference.mean() < 1.5, (place, box)
+        assert difference.max() <= 40, (place, box)
+
+
+def test_boxes_lie_inside_and_the_wide_ones_reach_beyond_the_central_square(photographs):
+    sizes = Crops(Pack(photographs, names=())).sizes.repeat(50, 1)
+    boxes = Augment(AugmentationOptions(size=8, scale=(0.08, 1.0))).draw(1200, sizes, torch.Generator()).boxes
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, :2] + boxes[:, 2:] <= sizes).all()
+    wide = sizes[:, 1] == 320
+    assert (boxes[wide, 1] < 32).any()
+    assert (boxes[wide, 1] + boxes[wide, 3] > 288).any()
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_and_looking_ahead_do_not_change_bits(photographs, threads):
+    """Steps in order, where each is decoded ahead, are those that are asked for alone of one thread."""
+
+    def views(count):
+        pack = Pack(photographs, names=())
+        pictures = Pictures(pack, 256, cache_bytes=0)
+        pairs = torch.stack((torch.arange(24), torch.arange(24).roll(1)), 1)
+        two = [
+            Augment(AugmentationOptions(size=32, scale=(0.2, 1), flip=0.5, grey_probability=0.3)),
+            Augment(AugmentationOptions(size=24, scale=(0.2, 1), flip=0.5)),
+        ]
+        return Views(pictures, pairs, two, 8, 3, crops=Crops(pack, count))
+
+    ahead = views(threads)
+    for step in range(5):
+        for seen, alone in zip(ahead.step(step).views, views(1).step(step).views, strict=True):
+            assert seen.dtype == torch.float32
+            assert torch.equal(seen, alone)
+
+
+def test_the_second_view_is_of_the_neighbour_and_finish_flips_and_normalises(photographs):
+    pack = Pack(photographs, names=())
+    pictures = Pictures(pack, 256, cache_bytes=0)
+    crops = Crops(pack)
+    augment = Augment(AugmentationOptions(size=16, scale=(0.5, 1), flip=0.5))
+    pairs = torch.stack((torch.arange(24), (torch.arange(24) + 5) % 24), 1)
+    views = Views(pictures, pairs, [augment] * 3, 24, 1, crops=crops)
+    chosen, _ = views._chosen(0)
+    batch = views.step(0)
+    for number, view in enumerate(batch.views):
+        seen = pairs[chosen, int(number == 1)]
+        drawn = views._drawn(number, crops.sizes[seen], 0)
+        (cut,) = crops.batch(seen, [drawn.boxes], [16])
+        for row in range(24):
+            pixels = cut[row].flip(2) if drawn.flip[row] else cut[row]
+            mean, std = (torch.tensor(values).view(3, 1, 1) for values in (augment.options.mean, augment.options.std))
+            torch.testing.assert_close(view[row], (pixels / 255 - mean) / std, rtol=0, atol=2e-5)
+
+
+def test_a_picture_that_is_not_as_the_index_says_is_named(tmp_path):
+    good = photograph((320, 256), 0)
+    write_pack(tmp_path, [Picture("short", good[:500], ".jpg", 320, 256), Picture("other", good, ".jpg", 300, 256)])
+    crops = Crops(Pack(tmp_path, names=()))
+    box = torch.tensor([[0, 0, 100, 100]])
+    with pytest.raises(UserError, match=r"shard-000000.tar: picture short: .*fetch the pack again"):
+        crops.batch([0], [box], [16])
+    with pytest.raises(UserError, match=r"picture other: 320 x 256 pixels, not the 300 x 256 of the index"):
+        crops.batch([1], [box], [16])
+
+
+def test_pictures_that_are_no_jpeg_are_cropped_too(shape_pack):
+    pack = Pack(shape_pack, names=())
+    side = int(Crops(pack).sizes[0, 0])
+    (found,) = Crops(pack).batch([0], [torch.tensor([[0, 0, side, side]])], [side])
+    assert torch.equal(found, Pictures(pack, side).batch([0]))
+
+
+def test_columns_and_rows_agree_and_keys_are_found(photographs):
+    whole, lean = Index(photographs / "index.parquet"), Index(photographs / "index.parquet", names=())
+    assert list(whole) == list(lean)
+    assert [lean[n] for n in (0, -1, 7)] == [whole[0], whole[23], whole[7]]
+    assert lean.positions(["p07", "nobody", "p00"]).tolist() == [7, -1, 0]
+    with pytest.raises(IndexError):
+        lean[24]
+
+
+def test_pairs_by_columns_are_those_of_a_loop(photographs, tmp_path):
+    rng = np.random.default_rng(0)
+    sources, found = rng.integers(0, 24, 60), rng.integers(0, 24, 60)
+    columns = {"source": [f"p{n:02d}" for n in sources], "neighbour": [f"p{n:02d}" for n in found]}
+    pq.write_table(pa.table(columns), tmp_path / "pairs.parquet")
+    by_source = {}
+    for source, neighbour in zip(sources.tolist(), found.tolist(), strict=True):
+        by_source.setdefault(source, []).append(neighbour)
+    width = max(map(len, by_source.values()))
+    wanted = [[source, *rest, *[-1] * (width - len(rest))] for source, rest in by_source.items()]
+    pictures = Pictures(Pack(photographs, names=()), 8)
+    assert read_pairs(tmp_path / "pairs.parquet", pictures).tolist() == wanted
+
+
+_MEASURE = """
+import sys
+import pyarrow as pa
+from vlrepro.data.index import Index
+def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096
+small, large = sys.argv[1:]
+Index(small, names=())
+pa.default_memory_pool().release_unused()
+before = resident()
+kept = Index(large, names=())
+pa.default_memory_pool().release_unused()
+print((resident() - before) / len(kept))
+"""
+
+
+def test_memory_a_row_is_bytes_and_not_objects(tmp_path):
+    """In a process of its own, as a training opens the index: 20 bytes of numbers a row, and pages not given back."""
+    for name, rows in (("small", 1000), ("large", 200_000)):
+        text = pa.array(["x" * 40] * rows)
+        keys = pa.array([f"{number:012d}" for number in range(rows)])
+        numbers = pa.array(np.arange(rows))
+        made = [keys if field.name == "key" else text if field.type == pa.string() else numbers.cast(field.type)
+                for field in SCHEMA]  # fmt: skip
+        pq.write_table(pa.table(made, SCHEMA), tmp_path / name)
+    command = [sys.executable, "-c", _MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
+    bytes_a_row = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert bytes_a_row < 120  # a row as an object takes 800
