@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from vlrepro.data.index import SCHEMA, Index
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, Picture, write_pack
 from vlrepro.errors import UserError
+from vlrepro.training import loop
 from vlrepro.training.views import Views, read_pairs
 
 SIZES = [(320, 256), (256, 340), (500, 400), (1200, 900)]
@@ -176,6 +178,20 @@ def test_memory_a_row_is_bytes_and_not_objects(tmp_path):
     command = [sys.executable, "-c", _MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
     bytes_a_row = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert bytes_a_row < 120  # a row as an object takes 800
+
+
+def test_a_training_on_a_pack_that_is_not_in_memory_is_the_same_on_any_number_of_threads(
+    shape_pack, recipe, tmp_path, monkeypatch
+):
+    """Threads of kernels are fixed here, so that only those of the decoder differ."""
+    monkeypatch.setattr(loop, "Pictures", partial(Pictures, cache_bytes=0))
+    made = []
+    for threads in (1, 3):
+        monkeypatch.setattr(loop, "Crops", lambda pack, _, count=threads: made.append(Crops(pack, count)) or made[-1])
+        loop.train(recipe | {"steps": 4}, loop.Files(shape_pack), tmp_path / "state", tmp_path / str(threads), 60)
+    assert len(made) == 2
+    one, three = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("1", "3"))
+    assert one == three
 
 
 def test_a_batch_that_somebody_keeps_is_not_written_over(photographs):
