@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,12 @@ from PIL import Image
 from torchvision.transforms import functional as published
 
 from vlrepro.data.augment import Augment, AugmentationOptions
-from vlrepro.data.crops import Crops
+from vlrepro.data.crops import Crops, Cut
 from vlrepro.data.index import SCHEMA, Index
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, Picture, write_pack
 from vlrepro.errors import UserError
+from vlrepro.training import loop
 from vlrepro.training.views import Views, read_pairs
 
 SIZES = [(320, 256), (256, 340), (500, 400), (1200, 900)]
@@ -44,18 +46,18 @@ def photographs(tmp_path_factory):
 
 
 def test_crops_are_close_to_torchvisions(photographs):
-    """On the same boxes: a mean of 1.5 of 255 and, at sharp edges of the grain, no more than 40."""
+    """On the same boxes: a mean of 1.5 of 255 (2.5 where averages of areas stand for the triangle), at most 20."""
     pack = Pack(photographs, names=())
     crops = Crops(pack)
     augment = Augment(AugmentationOptions(size=224, scale=(0.08, 1.0)))
     boxes = augment.draw(24, crops.sizes, torch.Generator().manual_seed(0)).boxes
-    (found,) = crops.batch(range(24), [boxes], [224])
+    (found,) = crops.batch(range(24), [Cut(boxes, torch.zeros(24, dtype=torch.bool), 224)])
     for place, (box, crop) in enumerate(zip(boxes.tolist(), found, strict=True)):
         picture = Image.open(io.BytesIO(pack.picture(place))).convert("RGB")
         wanted = np.asarray(published.resized_crop(picture, *box, [224, 224]), float)
         difference = np.abs(crop.permute(1, 2, 0).numpy() - wanted)
-        assert difference.mean() < 1.5, (place, box)
-        assert difference.max() <= 40, (place, box)
+        assert difference.mean() < (2.5 if max(box[2:]) > 448 else 1.5), (place, box)
+        assert difference.max() <= 20, (place, box)
 
 
 def test_boxes_lie_inside_and_the_wide_ones_reach_beyond_the_central_square(photographs):
@@ -101,7 +103,7 @@ def test_the_second_view_is_of_the_neighbour_and_finish_flips_and_normalises(pho
     for number, view in enumerate(batch.views):
         seen = pairs[chosen, int(number == 1)]
         drawn = views._drawn(number, crops.sizes[seen], 0)
-        (cut,) = crops.batch(seen, [drawn.boxes], [16])
+        (cut,) = crops.batch(seen, [Cut(drawn.boxes, torch.zeros(24, dtype=torch.bool), 16)])
         for row in range(24):
             pixels = cut[row].flip(2) if drawn.flip[row] else cut[row]
             mean, std = (torch.tensor(values).view(3, 1, 1) for values in (augment.options.mean, augment.options.std))
@@ -112,17 +114,17 @@ def test_a_picture_that_is_not_as_the_index_says_is_named(tmp_path):
     good = photograph((320, 256), 0)
     write_pack(tmp_path, [Picture("short", good[:500], ".jpg", 320, 256), Picture("other", good, ".jpg", 300, 256)])
     crops = Crops(Pack(tmp_path, names=()))
-    box = torch.tensor([[0, 0, 100, 100]])
+    cut = Cut(torch.tensor([[0, 0, 100, 100]]), torch.tensor([False]), 16)
     with pytest.raises(UserError, match=r"shard-000000.tar: picture short: .*fetch the pack again"):
-        crops.batch([0], [box], [16])
+        crops.batch([0], [cut])
     with pytest.raises(UserError, match=r"picture other: 320 x 256 pixels, not the 300 x 256 of the index"):
-        crops.batch([1], [box], [16])
+        crops.batch([1], [cut])
 
 
 def test_pictures_that_are_no_jpeg_are_cropped_too(shape_pack):
     pack = Pack(shape_pack, names=())
     side = int(Crops(pack).sizes[0, 0])
-    (found,) = Crops(pack).batch([0], [torch.tensor([[0, 0, side, side]])], [side])
+    (found,) = Crops(pack).batch([0], [Cut(torch.tensor([[0, 0, side, side]]), torch.tensor([False]), side)])
     assert torch.equal(found, Pictures(pack, side).batch([0]))
 
 
@@ -176,3 +178,33 @@ def test_memory_a_row_is_bytes_and_not_objects(tmp_path):
     command = [sys.executable, "-c", _MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
     bytes_a_row = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert bytes_a_row < 120  # a row as an object takes 800
+
+
+def test_a_training_on_a_pack_that_is_not_in_memory_is_the_same_on_any_number_of_threads(
+    shape_pack, recipe, tmp_path, monkeypatch
+):
+    """Threads of kernels are fixed here, so that only those of the decoder differ."""
+    monkeypatch.setattr(loop, "Pictures", partial(Pictures, cache_bytes=0))
+    made = []
+    for threads in (1, 3):
+        monkeypatch.setattr(loop, "Crops", lambda pack, _, count=threads: made.append(Crops(pack, count)) or made[-1])
+        loop.train(recipe | {"steps": 4}, loop.Files(shape_pack), tmp_path / "state", tmp_path / str(threads), 60)
+    assert len(made) == 2
+    one, three = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("1", "3"))
+    assert one == three
+
+
+def test_a_batch_that_somebody_keeps_is_not_written_over(photographs):
+    crops = Crops(Pack(photographs, names=()))
+    cut = Cut(torch.tensor([[0, 0, 200, 200]]), torch.tensor([True]), 16, ((0, 0, 0), (1, 1, 1)))
+    (kept,) = crops.batch([0], [cut])
+    before, place = kept.clone(), kept.data_ptr()
+    (other,) = crops.batch([1], [cut])
+    assert torch.equal(kept, before)
+    assert not torch.equal(other, before)
+    part = kept[:, :1]
+    del kept
+    (third,) = crops.batch([2], [cut])
+    assert third.data_ptr() != place  # a part of it is still looked at
+    del part
+    assert crops.batch([2], [cut])[0].data_ptr() == place

@@ -128,19 +128,19 @@ class Augment:
             return self._changed(crop(images, parameters.boxes, parameters.flip, self.options.size), parameters)
 
     def finish(self, crops: Tensor, parameters: AugmentParameters) -> Tensor:
-        """What follows the crop in `apply`, for uint8 crops (B, 3, T, T) that were resized already: float32.
+        """What follows crop and flip in `apply`, for uint8 (B, 3, T, T) that are cropped and mirrored already: float32.
 
         Raises `ValueError` on images of another type or shape, or on parameters drawn for another number of images.
         """
         _check(crops, len(parameters.boxes))
-        options = self.options
         with torch.autocast(crops.device.type, enabled=False):
-            rows = parameters.flip.nonzero().squeeze(1).to(crops.device)
-            if len(rows):
-                crops = crops.index_copy(0, rows, crops.index_select(0, rows).flip(3))
-            if not (parameters.jitter.any() or parameters.grey.any() or parameters.sigma.any()):
-                return _normalised(crops, options.mean, options.std)
             return self._changed(crops / 255, parameters)
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but normalisation ever follows crop and flip."""
+        options = self.options
+        return not (options.jitter_probability or options.grey_probability or options.blur_probability)
 
     def _changed(self, output: Tensor, parameters: AugmentParameters) -> Tensor:
         options, device = self.options, output.device
@@ -268,10 +268,3 @@ def _check(images: Tensor, batch: int) -> None:
 def _normalise_(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Subtract the mean and divide by the standard deviation of each channel, in place."""
     return images.sub_(images.new_tensor(mean).view(3, 1, 1)).div_(images.new_tensor(std).view(3, 1, 1))
-
-
-def _normalised(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 crops (B, 3, T, T) as normalised float32: one multiplication and one addition a value."""
-    deviation = torch.tensor(std, device=crops.device).view(3, 1, 1)
-    shift = -torch.tensor(mean, device=crops.device).view(3, 1, 1) / deviation
-    return crops.float().mul_(1 / (255 * deviation)).add_(shift)

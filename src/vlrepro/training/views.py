@@ -17,13 +17,15 @@ from torch import Tensor
 from vlrepro.captions.concept_files import KINDS, read_concepts
 from vlrepro.captions.score_files import check_one_a_picture
 from vlrepro.data.augment import Augment, AugmentParameters
-from vlrepro.data.crops import Crops
+from vlrepro.data.crops import Crops, Cut
 from vlrepro.data.loader import Pictures
 from vlrepro.distributed import rank, world_size
 from vlrepro.errors import UserError
 from vlrepro.frameworks import Batch, Concepts
 from vlrepro.pairs.embeddings import read_embeddings
 from vlrepro.randomness import torch_generator
+
+_AHEAD = 2  # steps: with one, the threads would wait for the slowest of them at the end of each batch
 
 
 class Views:
@@ -80,8 +82,8 @@ class Views:
         self.crops = crops
         self.device = device or torch.device("cpu")
         self._order: tuple[int, Tensor] | None = None
-        self._decoder = ThreadPoolExecutor(1)  # of the next step's pictures, itself on the threads of `crops`
-        self._ahead: tuple[int, Future[tuple[list[Tensor], list[AugmentParameters]]]] | None = None
+        self._decoder = ThreadPoolExecutor(_AHEAD)  # of the next steps' pictures, on the threads of `crops`
+        self._ahead: dict[int, Future[tuple[list[Tensor], list[AugmentParameters]]]] = {}
 
     def __len__(self) -> int:
         """How many pictures are trained on."""
@@ -112,12 +114,14 @@ class Views:
         return self._augmented([other if number == 1 else own for number in range(len(self.augments))], mine, step)
 
     def _cut_out(self, step: int) -> tuple[Tensor, ...]:
-        """The views of whole pictures; those of the step after this one are decoded while the device computes."""
-        known, pending = self._ahead or (None, None)
-        cut = pending.result() if known == step else self._decoded(step)
-        self._ahead = (step + 1, self._decoder.submit(self._decoded, step + 1))
-        pairs = zip(self.augments, *cut, strict=True)
-        return tuple(augment.finish(view.to(self.device), drawn) for augment, view, drawn in pairs)
+        """The views of whole pictures; those of the next `_AHEAD` steps are decoded while the device computes."""
+        wanted = range(step, step + 1 + _AHEAD)
+        self._ahead = {later: self._ahead.get(later) or self._decoder.submit(self._decoded, later) for later in wanted}
+        cut = self._ahead.pop(step).result()
+        return tuple(
+            view if view.is_floating_point() else augment.finish(view.to(self.device), drawn)
+            for augment, view, drawn in zip(self.augments, *cut, strict=True)
+        )
 
     def _decoded(self, step: int) -> tuple[list[Tensor], list[AugmentParameters]]:
         """Each view's crops, uint8, and what else was drawn for them; a picture is decoded once for all its views."""
@@ -129,11 +133,17 @@ class Views:
         views: list[Tensor | None] = [None] * len(of_view)
         lone = len(views) < 2 or torch.equal(*(end[mine] for end in ends))
         for numbers in [list(range(len(views)))] if lone else [[n for n in range(len(views)) if n != 1], [1]]:
-            sides = [self.augments[number].options.size for number in numbers]
-            cut = self.crops.batch(of_view[numbers[0]][mine], [drawn[number].boxes for number in numbers], sides)
-            for number, view in zip(numbers, cut, strict=True):
+            found = self.crops.batch(
+                of_view[numbers[0]][mine], [self._cut(number, drawn[number]) for number in numbers]
+            )
+            for number, view in zip(numbers, found, strict=True):
                 views[number] = view
         return views, drawn
+
+    def _cut(self, number: int, drawn: AugmentParameters) -> Cut:
+        augment, options = self.augments[number], self.augments[number].options
+        here = augment.plain and self.device.type == "cpu"
+        return Cut(drawn.boxes, drawn.flip, options.size, (options.mean, options.std) if here else None)
 
     def _neighbours(self, chosen: Tensor, step: int) -> Tensor:
         """One neighbour, uniformly drawn, of each of the pairs' rows `chosen`."""
