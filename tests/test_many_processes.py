@@ -16,7 +16,8 @@ from vlrepro import frameworks
 from vlrepro.data.pack import write_pack
 
 # Rounding must not grow within these steps. AdamW divides a gradient by its own size plus eps, so at its usual 1e-8 the
-# noise of gradients that vanish (SimSiam's here) becomes whole steps; and great steps carry units across ReLU's kink.
+# noise of gradients that vanish (SimSiam's here) becomes whole steps; and at 3e-3 SimSiam's losses part by 4e-3 in
+# float32, by 1e-14 in float64.
 RATE, EPS = 5e-4, 1e-5
 RECIPE = {
     "augmentations": [STRONG],
