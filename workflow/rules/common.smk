@@ -41,7 +41,6 @@ TABLE_FILES = [
 
 
 wildcard_constraints:
-    archive=r"[A-Za-z0-9_.-]+",
     kind="packs|checkpoints|captions|scores|embeddings|pairs|parses|spotted|concepts|prompts|rankings|runs|evaluations",
     name=r"[a-z0-9_.-]+",
     pack=r"[a-z0-9_]+-[0-9a-f]{8}",
