@@ -16,7 +16,7 @@ from vlrepro.data.pack import write_pack
 from vlrepro.errors import UserError
 from vlrepro.exact_products import error_bound, exact_products
 from vlrepro.files import write_json
-from vlrepro.pairs import blocks, search
+from vlrepro.pairs import blocks, finding, search
 from vlrepro.pairs.blocks import BlockSearch
 from vlrepro.pairs.embeddings import map_embeddings, read_embeddings, write_embeddings
 from vlrepro.pairs.mining import mine_pairs
@@ -238,7 +238,8 @@ def test_the_command_goes_on_after_a_kill_and_writes_the_same_bytes(tmp_path, mo
     write_embeddings(tmp_path / "rows.safetensors", torch.from_numpy(unit_rows(50, 0)).repeat(2, 1)[:60], {})
     recipe = {"by": "caption", "scope": "global", "k": 2, "minimum_cosine": -1.0, "search": "exact"}
     write_json(tmp_path / "recipe.json", recipe | {"seed": 0, "threads": 1})
-    monkeypatch.setattr(search, "MINIMUM_ROWS", 30)
+    for module in (search, finding):
+        monkeypatch.setattr(module, "MINIMUM_ROWS", 30)
     monkeypatch.setattr(search, "BlockSearch", partial(BlockSearch, slab=8, tile=1))
     names = {"recipe": "recipe.json", "index": "pack/index.parquet", "captions": "captions.parquet"}
     files = {name: tmp_path / path for name, path in (names | {"embeddings": "rows.safetensors"}).items()}

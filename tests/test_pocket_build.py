@@ -205,7 +205,7 @@ def test_building_a_synthetic_world_twice_gives_the_same_bytes(tmp_path: Path) -
             }
         )
     assert digests[0] == digests[1]
-    both = Pack(tmp_path / "out0" / "pretrain").rows + Pack(tmp_path / "out0" / "heldout").rows
+    both = [row for name in ("pretrain", "heldout") for row in Pack(tmp_path / "out0" / name).rows]
     assert {row.caption for row in both} == set(LABELS)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from vlrepro.data.index import read_columns
 from vlrepro.data.pack import Pack
 from vlrepro.errors import run_command
 from vlrepro.files import file_digest, read_json
-from vlrepro.pairs.columns import read_columns
 from vlrepro.pairs.embeddings import write_embeddings
 from vlrepro.pairs.encoding import PictureRows, SentenceBlocks, picture_rows_by, token_ids
 from vlrepro.pairs.slabs import write_in_blocks
@@ -39,7 +39,9 @@ def main() -> None:
 
 def write_tokens(recipe: dict[str, Any], arguments: argparse.Namespace) -> tuple[int, int]:
     """Write the captions' token ids at once; return the shape."""
-    captions = read_columns(arguments.captions, ["caption"]).column("caption").to_pylist()
+    captions = (
+        read_columns(arguments.captions, ["caption"], "caption file", "make it again").column("caption").to_pylist()
+    )
     tokens = token_ids(captions, recipe["encoder"])
     print(f"{tokens.cut:,} of {len(captions):,} captions are longer than {tokens.ids.shape[1]} tokens and were cut")
     write_embeddings(arguments.output, tokens.ids, recipe)
@@ -48,7 +50,7 @@ def write_tokens(recipe: dict[str, Any], arguments: argparse.Namespace) -> tuple
 
 def write_sentences(recipe: dict[str, Any], arguments: argparse.Namespace) -> tuple[int, int]:
     """Write the captions' embeddings by blocks of captions; return the shape."""
-    captions = read_columns(arguments.captions, ["caption"]).column("caption")
+    captions = read_columns(arguments.captions, ["caption"], "caption file", "make it again").column("caption")
     blocks = SentenceBlocks(captions, recipe["encoder"])
     kept = arguments.state, file_digest(arguments.captions)
     return write_in_blocks(arguments.output, recipe, len(captions), len(blocks), blocks.block, *kept)

@@ -137,11 +137,13 @@ class Index(Sequence[Row]):
         return list(_rows(self._whole))
 
 
-def read_columns(path: str | Path, names: Iterable[str]) -> pa.Table:
-    """The columns `names` of a pack's index, in that order and of `SCHEMA`'s types.
+def read_columns(
+    path: str | Path, names: Iterable[str], thing: str = "index", cure: str = "rebuild the pack"
+) -> pa.Table:
+    """The columns `names` of a pack's index, or of another Parquet file (`thing`), in that order.
 
-    Raises `UserError` that names the file where it is missing, is not Parquet, lacks a column, or holds text that is
-    not UTF-8.
+    Raises `UserError` that names the file and the `cure` where it is missing, is not Parquet, lacks a column, or holds
+    text that is not UTF-8.
     """
     names = list(names)
     try:
@@ -149,9 +151,9 @@ def read_columns(path: str | Path, names: Iterable[str]) -> pa.Table:
             missing = [name for name in names if name not in file.schema_arrow.names]
             table = file.read(columns=[name for name in names if name not in missing])
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet index ({error}): fetch or rebuild the pack") from error
+        raise UserError(f"{path}: not a readable Parquet {thing} ({error}): {cure}") from error
     if missing:
-        raise UserError(f"{path}: the index lacks the column {', '.join(missing)}: rebuild the pack")
+        raise UserError(f"{path}: the {thing} lacks the column {', '.join(missing)}: {cure}")
     try:
         table.validate(full=True)
     except pa.ArrowInvalid as error:

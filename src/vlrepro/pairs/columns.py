@@ -1,39 +1,15 @@
-"""Columns of millions of pictures: read by name, names as numbers, orders and groups without a Python object a row."""
+"""Columns of millions of pictures: names as numbers, orders and groups without a Python object a row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from vlrepro.errors import UserError
 
 Names = Sequence[str | None] | pa.Array | np.ndarray
 """Names of pictures, one each: strings, or numbers that stand for them (-1: none)."""
-
-
-def read_columns(path: str | Path, names: Sequence[str]) -> pa.Table:
-    """Columns of a Parquet file, by name, each in one chunk.
-
-    Raises `UserError` that names the file where it is missing, is not Parquet, lacks a column or holds text that is
-    not UTF-8.
-    """
-    try:
-        with pq.ParquetFile(path) as file:  # `read_table` imports pandas
-            if missing := [name for name in names if name not in file.schema_arrow.names]:
-                raise UserError(f"{path}: lacks the column {', '.join(missing)}: make it again")
-            table = file.read(list(names))
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({error}): make it again") from error
-    try:
-        table.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: text that is not UTF-8 ({error}): re-encode it as UTF-8") from error
-    return table.combine_chunks()
 
 
 def numbered(names: Names, blank: bool = False) -> np.ndarray:
@@ -41,7 +17,7 @@ def numbered(names: Names, blank: bool = False) -> np.ndarray:
 
     Numbers stay as they are.
     """
-    if isinstance(names, np.ndarray):
+    if isinstance(names, np.ndarray) and names.dtype.kind in "iu":
         return names.astype(np.int64, copy=False)
     array = column(names)
     if blank:

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vlrepro.data.index import read_columns
 from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, digest_of, file_digest
-from vlrepro.pairs.columns import numbered, read_columns, repeated
+from vlrepro.pairs.columns import numbered, repeated
 from vlrepro.pairs.drawing import draw_pairs
 from vlrepro.pairs.embeddings import map_embeddings
 from vlrepro.pairs.mining import Pairs, mine_pairs
@@ -90,7 +91,7 @@ def _captioned(pictures: pa.Table, captions: str | Path | None) -> tuple[pa.Tabl
     """The pictures in the caption file's order, a number for each one's caption, and how many have none."""
     if captions is None:
         return pictures, None, 0
-    columns = read_columns(captions, ["key", "caption"])
+    columns = read_columns(captions, ["key", "caption"], "caption file", "make it again")
     keys = columns.column("key").combine_chunks()
     if (key := repeated(keys)) is not None:
         raise UserError(

@@ -244,7 +244,7 @@ def read_labels(pictures: Pictures, classes: int) -> Tensor:
             f"classes: {classes}: mend the recipe"
         )
     number = {label: place for place, label in enumerate(sorted(names))}
-    return torch.tensor([number[name] for name in names], dtype=torch.int64)[torch.from_numpy(of_row)]
+    return torch.tensor([number[name] for name in names], dtype=torch.int64)[torch.tensor(of_row)]
 
 
 def read_targets(path: str | Path, pictures: Pictures, sizes: Mapping[str, int]) -> Concepts:
