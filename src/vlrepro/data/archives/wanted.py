@@ -13,9 +13,10 @@ from vlrepro.data.sources.about import About, Archive
 from vlrepro.errors import UserError
 
 _BY_REVISION = {"karpathy-5k": "COCO", "karpathy-1k": "FLICKR30K"}
-_BY_FILE = {
-    "Train_GCC-training.tsv": "GCC_TRAIN",
-    "Validation_GCC-1.1.0-Validation.tsv": "GCC_VALIDATION",
+_LISTS = {  # by format and name: under another name it is a list of the user's own
+    ("redcaps", "annotations"): "REDCAPS",
+    ("conceptual_captions", "Train_GCC-training.tsv"): "GCC_TRAIN",
+    ("conceptual_captions", "Validation_GCC-1.1.0-Validation.tsv"): "GCC_VALIDATION",
 }
 
 
@@ -49,11 +50,12 @@ class Wanted:
 def record_of(entry: Mapping[str, Any]) -> tuple[str, str]:
     """Where the record of a pack (source, path, revision, web) is: the module below `data.sources`, and its name there.
 
-    There is not always one. Raises `UserError` where a pack of Karpathy's split is of neither set.
+    There is not always one; the name of a list of the user's own is "". Raises `UserError` where a pack of Karpathy's
+    split is of neither set.
     """
     source = str(entry["source"])
     if source == "web":
-        return "web_lists", _list_of(str(entry["path"]), entry["web"]["format"])
+        return "web_lists", _LISTS.get((entry["web"]["format"], Path(entry["path"]).name), "")
     if source == "karpathy":
         name = _BY_REVISION.get(str(entry["revision"]))
         if name is None:
@@ -95,10 +97,3 @@ def is_ready(entry: Mapping[str, Any]) -> bool:
     if found:
         return all(wanted.there for wanted in found)
     return entry["path"] is None or Path(entry["path"]).exists()
-
-
-def _list_of(path: str, form: str) -> str:
-    """The name of a list's record, "" where it is none of those published."""
-    if form == "redcaps":
-        return "REDCAPS"
-    return _BY_FILE.get(Path(path).name, "")
