@@ -51,8 +51,8 @@ rule fetch:
 
 
 # A pack that could not be made stops the rule above, and must not stop the checklist. Without that table there is
-# nothing to tell: nobody asked for `fetch`, or its checklist is written.
+# nothing to tell: what can be packed is not known, or the checklist is written.
 onerror:
-    if os.path.exists(f"{FETCH}/packs.json"):
+    if "fetch" in workflow.dag_settings.targets and os.path.exists(f"{FETCH}/packs.json"):
         command = [sys.executable, "workflow/scripts/write_checklist.py", "--packs", f"{FETCH}/packs.json"]
         subprocess.run([*command, "--folder", FETCH], check=False)
