@@ -1,4 +1,4 @@
-"""The tiny scale on a real Slurm of one node: from pictures to the report, and trainings that are ended in every way."""
+"""The tiny scale on a real Slurm of one node: from pictures to the report; trainings that are ended in every way."""
 
 import os
 import signal
