@@ -38,4 +38,5 @@ include: "workflow/rules/preflight.smk"
 
 
 onsuccess:
-    print(f"Tables:  results/{SCALE}/tables/\nReport:  results/{SCALE}/report/index.html", file=sys.stderr)
+    if os.path.exists(f"results/{SCALE}/report/index.html"):
+        print(f"Tables:  results/{SCALE}/tables/\nReport:  results/{SCALE}/report/index.html", file=sys.stderr)

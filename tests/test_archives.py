@@ -26,7 +26,7 @@ from vlrepro.data.sources.about import Archive
 from vlrepro.errors import UserError
 
 BODY = bytes(range(256)) * 4000
-UNMADE = {"index": "results/data/none/index.parquet"}
+UNMADE = {"index": "results/data/none/index.parquet", "log": "logs/none.log"}
 QUICK = Tries(attempts=3, pause=0.0, allow_private=True)
 
 
@@ -312,20 +312,24 @@ def test_the_scripts_bring_what_they_can_and_then_tell_what_is_missing(tmp_path:
     }
     out = tmp_path / "fetch"
     keys = {one.archive.name: key for key, one in all_wanted(packs.values()).items()}
-    for pack, name in (("caltech101", "caltech-101.zip"), ("cars", "car_devkit.tgz")):
-        arguments = ["--archive", keys[name], "--output", str(out / f"archives/{name}.json")]
-        ran = script("fetch_archive", "--pack", json.dumps(packs[pack]), *arguments)
+    reasons = {}
+    for pack, entry in packs.items():
+        output = out / f"archives/{pack}.json"
+        ran = script("fetch_archives", "--name", pack, "--pack", json.dumps(entry), "--output", str(output))
         assert ran.returncode == 0, ran.stderr  # what failed must not stop the others
+        assert f"{pack}: 1 archives to bring, " in ran.stdout
+        reasons |= json.loads(output.read_text())["archives"]
     wrong = hashlib.md5(b"a partial copy", usedforsecurity=False).hexdigest()[:12]
-    assert f"its md5 is {wrong}" in json.loads((out / "archives/caltech-101.zip.json").read_text())["reason"]
-    assert "published are 330,960" in json.loads((out / "archives/car_devkit.tgz.json").read_text())["reason"]
+    assert reasons.keys() == {keys["caltech-101.zip"], keys["car_devkit.tgz"]}
+    assert f"its md5 is {wrong}" in reasons[keys["caltech-101.zip"]]
+    assert "published are 330,960" in reasons[keys["car_devkit.tgz"]]
     table = out / "packs.json"
     table.write_text(json.dumps(packs))
-    places = ["--packs", str(table), "--records", str(out / "archives"), "--output", str(out / "list.txt")]
+    places = ["--packs", str(table), "--folder", str(out)]
     ran = script("write_checklist", *places)
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
-    assert "5 files to supply for caltech101, cars" in ran.stderr
+    assert "5 files to supply or mend for caltech101, cars" in ran.stderr
     assert list((out / "archives").iterdir()) == []  # the next run tries again
     table.write_text(json.dumps(packs))
     for name in ("caltech101/101_ObjectCategories", "cars/devkit", "cars/cars_train", "cars/cars_test"):

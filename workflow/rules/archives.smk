@@ -1,27 +1,37 @@
 # Published archives to folders below data/, packs of what is there, and one checklist: `snakemake fetch`.
+import subprocess
+import time
+
+FETCH = f"results/{SCALE}/fetch"
+FETCH_STARTED = time.time_ns()  # as a parameter: what an interrupted run has tried is tried again
 
 
-rule fetch_archive:
+rule fetch_archives:
     output:
-        f"results/{SCALE}/fetch/archives/{{archive}}.json",
+        f"{FETCH}/archives/{{name}}.json",
     log:
-        f"logs/fetch_archive/{SCALE}/{{archive}}.log",
+        f"logs/fetch_archives/{SCALE}/{{name}}.log",
+    conda:
+        TRAIN_ENVIRONMENT
     params:
-        pack=lambda wildcards: json.dumps(archive_entry(wildcards.archive)),
+        pack=lambda wildcards: json.dumps(pack_entries()[wildcards.name]),
+        without=lambda wildcards: brought_by_others(wildcards.name),
+        started=FETCH_STARTED,
     localrule: True
     shell:
-        "python workflow/scripts/fetch_archive.py --pack {params.pack:q} --archive {wildcards.archive}"
-        " --output {output} 2>&1 | tee {log}"
+        "python workflow/scripts/fetch_archives.py --name {wildcards.name} --pack {params.pack:q}"
+        " --without {params.without:q} --output {output} 2>&1 | tee {log}"
 
 
 # What can be packed is known once everything automatic was tried.
 checkpoint archives:
     input:
-        lambda wildcards: [f"results/{SCALE}/fetch/archives/{archive}.json" for archive in archives_wanted()],
+        lambda wildcards: [f"{FETCH}/archives/{name}.json" for name in packs_to_bring()],
     output:
-        f"results/{SCALE}/fetch/packs.json",
+        f"{FETCH}/packs.json",
     params:
         packs=lambda wildcards: json.dumps(pack_entries()),
+        started=FETCH_STARTED,
     localrule: True
     shell:
         "printf '%s\\n' {params.packs:q} > {output}"
@@ -30,10 +40,19 @@ checkpoint archives:
 rule fetch:
     input:
         indexes=lambda wildcards: ready_indexes(checkpoints.archives.get()),
-        packs=f"results/{SCALE}/fetch/packs.json",
+        packs=f"{FETCH}/packs.json",
+    conda:
+        TRAIN_ENVIRONMENT
     params:
-        folder=f"results/{SCALE}/fetch",
+        folder=FETCH,
     localrule: True
     shell:
-        "python workflow/scripts/write_checklist.py --packs {input.packs} --records {params.folder}/archives"
-        " --output {params.folder}/checklist.txt"
+        "python workflow/scripts/write_checklist.py --packs {input.packs} --folder {params.folder}"
+
+
+# A pack that could not be made stops the rule above, and must not stop the checklist. Without that table there is
+# nothing to tell: nobody asked for `fetch`, or its checklist is written.
+onerror:
+    if os.path.exists(f"{FETCH}/packs.json"):
+        command = [sys.executable, "workflow/scripts/write_checklist.py", "--packs", f"{FETCH}/packs.json"]
+        subprocess.run([*command, "--folder", FETCH], check=False)

@@ -20,7 +20,8 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 # Jobs read the library of this checkout, installed or not (an environment of `--sdm conda` does not hold it).
-shell.prefix("export PYTHONPATH=src${{PYTHONPATH:+:$PYTHONPATH}}; ")
+# A prefix replaces Snakemake's own, without which a job whose output goes through `tee` would never fail.
+shell.prefix("set -euo pipefail; export PYTHONPATH=src${{PYTHONPATH:+:$PYTHONPATH}}; ")
 
 SCALE = CONFIG.scale
 RESOURCES = CONFIG.resources
@@ -41,7 +42,6 @@ TABLE_FILES = [
 
 
 wildcard_constraints:
-    archive=r"[A-Za-z0-9_.-]+",
     kind="packs|checkpoints|captions|scores|embeddings|pairs|parses|spotted|concepts|prompts|rankings|runs|evaluations",
     name=r"[a-z0-9_.-]+",
     pack=r"[a-z0-9_]+-[0-9a-f]{8}",

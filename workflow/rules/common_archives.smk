@@ -1,24 +1,49 @@
 # Which archives the configuration's packs need; holds no rule. Sources are imported only where they are asked for.
+from functools import cache
+
+
+@cache
 def pack_entries():
     """Name -> entry (JSON) of every pack that is planned from files, and the index that it is made into."""
     names = {pack.rpartition("-")[0]: pack for pack, recipe in PLAN.packs.items() if recipe["path"] is not None}
-    return {name: CONFIG.packs[name].model_dump(mode="json") | {"index": index_of(pack)} for name, pack in names.items()}
+    return {
+        name: CONFIG.packs[name].model_dump(mode="json")
+        | {"index": index_of(pack), "log": f"logs/{fetch_rule(pack)}/{pack}.log"}
+        for name, pack in names.items()
+    }
 
 
-def archives_wanted():
-    """The key of every archive that is not there and can be had without a person."""
+def fetch_rule(pack):
+    """The rule that makes a pack."""
+    return "fetch_web_pack" if "web" in PLAN.packs[pack] else "fetch_pack"
+
+
+# Once, before anything is brought: afterwards there are fewer.
+@cache
+def archives_to_bring():
+    """Archive -> the first pack that needs it, of every archive that is not there and can be had without a person."""
     from vlrepro.data.archives.wanted import wanted_of
 
-    unmade = (entry for entry in pack_entries().values() if not os.path.exists(entry["index"]))
-    found = (wanted for entry in unmade for wanted in wanted_of(entry))
-    return list(dict.fromkeys(wanted.key for wanted in found if wanted.automatic and not wanted.there))
+    brought = {}
+    for name, entry in pack_entries().items():
+        if not os.path.exists(entry["index"]):
+            for wanted in wanted_of(entry):
+                if wanted.automatic and not wanted.there:
+                    brought.setdefault(wanted.key, name)
+    return brought
 
 
-def archive_entry(archive):
-    """The entry of a pack that an archive belongs to."""
+def packs_to_bring():
+    """The packs that have a job which brings archives."""
+    return list(dict.fromkeys(archives_to_bring().values()))
+
+
+def brought_by_others(name):
+    """The archives of a pack that another pack's job brings: two packs may be of one folder."""
     from vlrepro.data.archives.wanted import wanted_of
 
-    return next(entry for entry in pack_entries().values() if archive in {one.key for one in wanted_of(entry)})
+    keys = [wanted.key for wanted in wanted_of(pack_entries()[name])]
+    return [key for key in keys if archives_to_bring().get(key, name) != name]
 
 
 def ready_indexes(tried):

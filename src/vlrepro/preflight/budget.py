@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from vlrepro.data.archives.wanted import record_of
 from vlrepro.data.sources.about import About, Archive
 from vlrepro.plan.model import Plan
 from vlrepro.preflight.costs import CostModel, jobs_of
@@ -113,7 +114,8 @@ class Budget:
             recipe = self.plan.packs[pack]
             if (recipe["source"] in ("local", "composed") and recipe.get("digest")) or recipe["source"] == "composed":
                 continue  # ships with the project, or is made here
-            about = about_of(recipe["source"])
+            source, name = record_of(self.plan.config.packs[pack.rpartition("-")[0]].model_dump(mode="json"))
+            about = about_of(source, name=name)
             if about is None:
                 unknown.append(pack)
                 continue
@@ -136,13 +138,13 @@ class Budget:
         return 1_000_000 if work.rule in ("embed", "score_captions", "mine_pairs") else 10_000
 
 
-def about_of(source: str, folder: Path = _SOURCES) -> About | None:
-    """What is published about a source, a module below `folder`; None where nothing is recorded.
+def about_of(source: str, folder: Path = _SOURCES, name: str = "ABOUT") -> About | None:
+    """What is published about a source, `name` in a module below `folder`; None where nothing is recorded.
 
     The record alone is evaluated, with the constants before it: the module itself imports decoders.
     """
     path = folder.joinpath(*source.split(".")).with_suffix(".py")
-    if not path.is_file() or not re.search(r"^ABOUT\b", path.read_text(encoding="utf-8"), re.M):
+    if not path.is_file() or not name or not re.search(rf"^{name}\b", path.read_text(encoding="utf-8"), re.M):
         return None
     known: dict[str, Any] = {"About": About, "Archive": Archive}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -150,7 +152,7 @@ def about_of(source: str, folder: Path = _SOURCES) -> About | None:
             # A constant that needs the module's imports is no part of the record, or the record is imported below.
             with suppress(NameError):
                 exec(compile(ast.Module([node], []), str(path), "exec"), known)
-    return known["ABOUT"] if "ABOUT" in known else import_module(f"vlrepro.data.sources.{source}").ABOUT
+    return known[name] if name in known else getattr(import_module(f"vlrepro.data.sources.{source}"), name)
 
 
 def pictures_of(plan: Plan, pack: str) -> int:

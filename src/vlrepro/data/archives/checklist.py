@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vlrepro.data.archives.unpack import is_packed
-from vlrepro.data.archives.wanted import Wanted, wanted_of
+from vlrepro.data.archives.wanted import Wanted, about_of, wanted_of
 
 THERE, FETCHED, FAILED, MISSING = "there", "fetched", "failed", "missing"
+_TOLD = 5  # files of a pack that the text names; all are in the JSON
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Item:
     """One file of a pack: its state (`there`, `fetched`, `failed`, `missing`), with the reason where it failed.
 
     `bytes` and `digest` are as published, None and "" where nobody published them; `result` is the file or folder
-    below `folder` that counts, once the archive is unpacked.
+    below `folder` that counts, once the archive is unpacked. Without `name` it is the pack, made of what is in
+    `folder`.
     """
 
     pack: str
@@ -36,9 +38,10 @@ class Item:
 
 
 def checklist(packs: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str | None]) -> list[Item]:
-    """The files of all packs (name -> source, path, revision, web, index), in the configuration's order.
+    """The files of all packs (name -> source, path, revision, web, index, log), in the configuration's order.
 
-    A pack whose index is made needs its archives no more: they count as there.
+    A pack whose index is made needs its archives no more: they count as there. Of one that was tried and is not made,
+    though all its files are there, the log's last words tell why.
 
     `failures` has an entry for each archive, by its key, that this run tried to bring: the reason why it did not come,
     or None where it came.
@@ -47,14 +50,29 @@ def checklist(packs: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str
     for pack, entry in packs.items():
         found = wanted_of(entry)
         made = Path(entry["index"]).exists()
-        items += [_item(pack, wanted, failures, made) for wanted in found]
+        own = [_item(pack, wanted, failures, made) for wanted in found]
         if not found and entry["path"] is not None:
             path = Path(entry["path"])
             state = THERE if made or path.exists() else MISSING
-            items.append(
+            own.append(
                 Item(pack, state, path.name, str(path.parent), path.name, by_hand="make this pack: docs/packs.md")
             )
+        items += own if made or incomplete(own) else [*own, *_unmade(pack, entry)]
     return items
+
+
+def _unmade(pack: str, entry: Mapping[str, Any]) -> list[Item]:
+    """The pack itself where it was tried, in vain, to make it."""
+    log = Path(entry["log"])
+    if not log.is_file():
+        return []
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")] or lines
+    cure = f"mend what is named, or delete it so that it is brought again; more is in {log}"
+    reason = told[-1] if told else "stopped without a word"
+    about = about_of(entry)
+    title, page, licence = (about.title, about.home_page, about.licence) if about else ("", "", "")
+    return [Item(pack, FAILED, "", str(entry["path"]), "", title, page, licence, by_hand=cure, reason=reason)]
 
 
 def _item(pack: str, wanted: Wanted, failures: Mapping[str, str | None], made: bool) -> Item:
@@ -74,7 +92,7 @@ def _item(pack: str, wanted: Wanted, failures: Mapping[str, str | None], made: b
 
 
 def incomplete(items: Sequence[Item]) -> list[Item]:
-    """What is not on disk."""
+    """What is not on disk, and packs that could not be made."""
     return [item for item in items if item.state in (FAILED, MISSING)]
 
 
@@ -89,7 +107,9 @@ def as_text(items: Sequence[Item]) -> str:
             lines.append(f"[x] {pack}: there" + (f"; fetched: {', '.join(fetched)}" if fetched else ""))
             continue
         lines += [f"[ ] {pack}: {own[0].title or 'a pack of yours'}", *_terms(lacking[0])]
-        lines += [line for item in lacking for line in _told(item)]
+        lines += [line for item in lacking[:_TOLD] for line in _told(item)]
+        if (beyond := len(lacking) - _TOLD) > 0:
+            lines.append(f"      and {beyond} more, up to {lacking[-1].name}: all are in checklist.json")
     whole = sum(line.startswith("[x]") for line in lines)
     return "\n".join([*lines, f"{whole} packs whole, {sum(line.startswith('[ ]') for line in lines)} not", ""])
 
@@ -100,6 +120,8 @@ def _terms(item: Item) -> list[str]:
 
 
 def _told(item: Item) -> list[str]:
+    if not item.name:
+        return [f"      not made of {item.folder}: {item.reason}"]
     size = f"{item.bytes:,} bytes" if item.bytes else "size not published"
     unpacked = f", or unpacked as {item.folder}/{item.result}" if is_packed(item.name) else ""
     lines = [f"      put {item.folder}/{item.name}{unpacked} ({size}{f', {item.digest}' if item.digest else ''})"]

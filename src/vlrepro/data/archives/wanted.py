@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from vlrepro.data.archives.unpack import is_packed, is_unpacked
-from vlrepro.data.sources import web_lists
 from vlrepro.data.sources.about import About, Archive
 from vlrepro.errors import UserError
 
 _BY_REVISION = {"karpathy-5k": "COCO", "karpathy-1k": "FLICKR30K"}
+_LISTS = {  # by format and name: under another name it is a list of the user's own
+    ("redcaps", "annotations"): "REDCAPS",
+    ("conceptual_captions", "Train_GCC-training.tsv"): "GCC_TRAIN",
+    ("conceptual_captions", "Validation_GCC-1.1.0-Validation.tsv"): "GCC_VALIDATION",
+}
 
 
 @dataclass(frozen=True)
@@ -43,21 +47,31 @@ class Wanted:
         return self.archive.url is not None or packed
 
 
-def about_of(entry: Mapping[str, Any]) -> About | None:
-    """What is published about the set of a pack (source, path, revision, web), or None where it is of no known set.
+def record_of(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Where the record of a pack (source, path, revision, web) is: the module below `data.sources`, and its name there.
 
-    Raises `UserError` where a source of official archives has no record.
+    There is not always one; the name of a list of the user's own is "". Raises `UserError` where a pack of Karpathy's
+    split is of neither set.
     """
     source = str(entry["source"])
     if source == "web":
-        return _list_of(str(entry["path"]), entry["web"]["format"])
+        return "web_lists", _LISTS.get((entry["web"]["format"], Path(entry["path"]).name), "")
     if source == "karpathy":
         name = _BY_REVISION.get(str(entry["revision"]))
         if name is None:
             raise UserError(f"{entry['path']}: revision of source karpathy: set it to one of {', '.join(_BY_REVISION)}")
-        return getattr(importlib.import_module("vlrepro.data.sources.karpathy"), name)
+        return source, name
+    return source, "ABOUT"
+
+
+def about_of(entry: Mapping[str, Any]) -> About | None:
+    """What is published about the set of a pack (source, path, revision, web), or None where it is of no known set.
+
+    Raises `UserError` where its source does not exist or a pack of Karpathy's split is of neither set.
+    """
+    source, name = record_of(entry)
     try:
-        return getattr(importlib.import_module(f"vlrepro.data.sources.{source}"), "ABOUT", None)
+        return getattr(importlib.import_module(f"vlrepro.data.sources.{source}"), name, None)
     except ModuleNotFoundError:
         raise UserError(f"source {source!r} has no file in vlrepro/data/sources: mend packs in the config") from None
 
@@ -83,10 +97,3 @@ def is_ready(entry: Mapping[str, Any]) -> bool:
     if found:
         return all(wanted.there for wanted in found)
     return entry["path"] is None or Path(entry["path"]).exists()
-
-
-def _list_of(path: str, form: str) -> About | None:
-    if form == "redcaps":
-        return web_lists.REDCAPS
-    lists = (web_lists.GCC_TRAIN, web_lists.GCC_VALIDATION)
-    return next((one for one in lists if one.archives[0].name == Path(path).name), None)

@@ -45,8 +45,10 @@ REDCAPS = About(
     archives=(
         Archive(
             name="redcaps_v1.0_annotations.zip",
-            url="https://www.dropbox.com/s/cqtdpsl4hewlli1/redcaps_v1.0_annotations.zip?dl=1",
+            url="https://huggingface.co/datasets/red_caps/resolve/main/data/redcaps_v1.0_annotations.zip",
             unpacks_to="annotations",
+            bytes=1_061_908_181,  # size and digest as in the loader of the set's page on Hugging Face
+            sha256="d502951cb91fe9163c53ef7a72587f29e3d975f081b86139d66cf29dd14e8864",
         ),
     ),
 )
