@@ -51,7 +51,7 @@ rule fetch:
     conda:
         TRAIN_ENVIRONMENT
     params:
-        folder=FETCH,
+        folder=lambda wildcards: FETCH,
     shell:
         "python workflow/scripts/write_checklist.py --packs {input.packs} --folder {params.folder} 2>&1 | tee {log}"
 
