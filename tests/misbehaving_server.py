@@ -17,7 +17,7 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 import numpy as np
 from PIL import Image
 
-from vlrepro.config.data import WebConfig
+from vlrepro.config.packs import WebConfig
 
 PACE = {"attempts": 3, "backoff": 0.02, "delay": 0, "per_host": 32, "connect": 0.5, "read": 0.5, "total": 1.0}
 PACE |= {"longest_wait": 2.0, "decoders": 1, "connections": 64}

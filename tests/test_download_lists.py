@@ -7,7 +7,7 @@ import pytest
 from benchmark_archives import put
 from misbehaving_server import Server, told
 
-from vlrepro.config.data import WebConfig
+from vlrepro.config.packs import WebConfig
 from vlrepro.data.download import lists
 from vlrepro.data.download.lists import check_whole, list_files, read_list
 from vlrepro.data.download.options import Rules

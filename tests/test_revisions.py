@@ -29,7 +29,7 @@ from vlrepro.captions.refine import Candidate, choose
 from vlrepro.captions.scorer import load_scorer, score
 from vlrepro.captions.sources import original_captions
 from vlrepro.captions.stand_ins import train_stand_in
-from vlrepro.config.data import WebConfig
+from vlrepro.config.packs import WebConfig
 from vlrepro.data.augment import Augment, AugmentationOptions
 from vlrepro.data.download.options import Rules
 from vlrepro.data.download.pictures import pack_picture

@@ -11,13 +11,13 @@ rule fetch_archives:
         f"{FETCH}/archives/{{name}}.json",
     log:
         f"logs/fetch_archives/{SCALE}/{{name}}.log",
+    localrule: True
     conda:
         TRAIN_ENVIRONMENT
     params:
         pack=lambda wildcards: json.dumps(pack_entries()[wildcards.name]),
         without=lambda wildcards: brought_by_others(wildcards.name),
         started=FETCH_STARTED,
-    localrule: True
     shell:
         "python workflow/scripts/fetch_archives.py --name {wildcards.name} --pack {params.pack:q}"
         " --without {params.without:q} --output {output} 2>&1 | tee {log}"
@@ -29,25 +29,31 @@ checkpoint archives:
         lambda wildcards: [f"{FETCH}/archives/{name}.json" for name in packs_to_bring()],
     output:
         f"{FETCH}/packs.json",
+    log:
+        f"logs/archives/{SCALE}.log",
+    localrule: True
+    conda:
+        TRAIN_ENVIRONMENT
     params:
         packs=lambda wildcards: json.dumps(pack_entries()),
         started=FETCH_STARTED,
-    localrule: True
     shell:
-        "printf '%s\\n' {params.packs:q} > {output}"
+        "printf '%s\\n' {params.packs:q} > {output} 2> {log}"
 
 
 rule fetch:
     input:
         indexes=lambda wildcards: ready_indexes(checkpoints.archives.get()),
         packs=f"{FETCH}/packs.json",
+    log:
+        f"logs/fetch/{SCALE}.log",
+    localrule: True
     conda:
         TRAIN_ENVIRONMENT
     params:
-        folder=FETCH,
-    localrule: True
+        folder=lambda wildcards: FETCH,
     shell:
-        "python workflow/scripts/write_checklist.py --packs {input.packs} --folder {params.folder}"
+        "python workflow/scripts/write_checklist.py --packs {input.packs} --folder {params.folder} 2>&1 | tee {log}"
 
 
 # A pack that could not be made stops the rule above, and must not stop the checklist. Without that table there is

@@ -14,13 +14,13 @@ from vlrepro.config.data import (
     CheckpointConfig,
     ConceptConfig,
     EncoderConfig,
-    PackConfig,
     PairConfig,
     ParserConfig,
     SpotterConfig,
 )
 from vlrepro.config.dual_encoders import DualEncoderConfig
 from vlrepro.config.evaluation import EvaluationConfig, SetConfig
+from vlrepro.config.packs import PackConfig
 from vlrepro.config.training import (
     AugmentationConfig,
     BackboneConfig,

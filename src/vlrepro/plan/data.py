@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from vlrepro.config import Config
-from vlrepro.config.data import CaptionConfig, CheckpointConfig, ComposeConfig, EncoderConfig
+from vlrepro.config.data import CaptionConfig, CheckpointConfig, EncoderConfig
+from vlrepro.config.packs import ComposeConfig
 from vlrepro.errors import UserError
 from vlrepro.files import digest_of
 from vlrepro.plan.model import Plan, Recipe, register
