@@ -8,7 +8,8 @@ picture's pixels depend on nothing but its bytes and its boxes: the bits are the
 Departures from torchvision's RandomResizedCrop on a Pillow picture: a box of up to 1.6 times the output (all of a pack
 whose short side is 256) is shrunk by plain bilinear interpolation and a larger one by averages of areas, both in place
 of the antialiased triangle; chroma is enlarged by repetition (libjpeg-turbo's fast upsampling); a picture of twice the
-size that all of its crops need is decoded at a reduced scale. `tests/test_crops.py` bounds the difference.
+size that all of its crops need is decoded at a reduced scale. `tests/test_crops.py` bounds the difference. Changes of
+what is decoded raise the REVISION of `loader`.
 """
 
 from __future__ import annotations
