@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -98,8 +99,7 @@ def up(folder: str | Path, cpus: int | None = None) -> Path:
         key.chmod(0o400)
     start_munge(folder)
     start_controller(folder)
-    _run(folder, ["slurmd", "-N", "localhost"])
-    _wait(folder)
+    start_node(folder)
     return conf
 
 
@@ -116,11 +116,35 @@ def start_controller(folder: Path) -> None:
     _run(folder, ["slurmctld"])
 
 
+def start_node(folder: Path) -> None:
+    """Start the node and wait until it takes jobs."""
+    _run(folder, ["slurmd", "-N", "localhost"])
+    _wait(folder)
+
+
+def kill_node(folder: Path) -> None:
+    """What a power cut does: the node's daemon and all of its jobs' processes are gone, and the controller is told."""
+    stop(folder, "slurmd", signal.SIGKILL)
+    _kill_jobs(folder)
+    _run(folder, ["scontrol", "update", "nodename=localhost", "state=down", "reason=power"])
+
+
+def resume_node(folder: Path) -> None:
+    """Start a node that was killed."""
+    _run(folder, ["scontrol", "update", "nodename=localhost", "state=resume"])
+    start_node(folder)
+
+
 def down(folder: str | Path) -> None:
-    """Cancel all jobs and stop all daemons."""
+    """Cancel all jobs, wait until they are gone, or kill them, and stop all daemons."""
     folder = Path(folder).resolve()
     _run(folder, ["scancel", "--user=root"], check=False)
-    for name in ("slurmd", "slurmctld", "munge"):
+    end = time.monotonic() + 20
+    while _job_processes(folder) and time.monotonic() < end:
+        time.sleep(0.1)
+    stop(folder, "slurmd")  # which would not end them
+    _kill_jobs(folder)
+    for name in ("slurmctld", "munge"):
         stop(folder, name)
 
 
@@ -156,17 +180,41 @@ def _path() -> str:
     return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
+def _kill_jobs(folder: Path) -> None:
+    for pid in _job_processes(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _job_processes(folder: Path) -> list[int]:
+    """The processes of this cluster's jobs: each supervisor, which works in `folder`, and what it started."""
+    children: dict[int, list[int]] = {}
+    waiting = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended
+            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            children.setdefault(int(parent), []).append(int(path.name))
+            supervises = (path / "cmdline").read_bytes().startswith(b"slurmstepd:")
+            if supervises and (path / "cwd").readlink() == folder:
+                waiting.append(int(path.name))
+    found = []
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], [])
+    return found
+
+
 def _run(folder: Path, command: list[str], check: bool = True) -> None:
     subprocess.run(command, env=environment(folder), check=check, timeout=60)
 
 
 def _wait(folder: Path) -> None:
     command = ["sinfo", "--noheader", "--format=%t"]
-    for _ in range(60):
+    for _ in range(120):
         done = subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False)
         if done.stdout.split() == ["idle"]:
             return
-        time.sleep(0.5)
+        time.sleep(0.25)
     logs = [line for name in ("slurmctld", "slurmd") for line in _tail(folder / f"{name}.log")]
     down(folder)
     raise RuntimeError("Slurm does not come up:\n" + "\n".join(logs))

@@ -5,7 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import yaml
+from snakemake.utils import update_config
+
+from vlrepro.config import load_config
+from vlrepro.plan import make_plan
+from vlrepro.tables.study import load_study
 
 ROOT = Path(__file__).parents[1]
 TINY = ("--configfile", "config/tiny.yaml")
@@ -29,6 +37,27 @@ def snakemake(clone, *arguments, check=True, library=ROOT / "src", python=Path(s
     result = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, **options)
     assert not check or result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result
+
+
+def configure(clone, name, recipe, **values):
+    """Write `config/<name>.yaml` of one table, read over the tiny scale's; the run of a recipe, and its pack."""
+    table = {"papers": ["language_guidance"], "tables": ["table1"]}
+    (clone / f"config/{name}.yaml").write_text(yaml.safe_dump(table | values))
+    merged = {}
+    for path in ("config.yaml", "tiny.yaml", f"{name}.yaml"):
+        update_config(merged, yaml.safe_load((clone / "config" / path).read_text()))
+    study = load_study(clone / "config/papers/language_guidance.yaml")
+    plan = make_plan(load_config(merged), {study.slug: study})
+    return next((run, planned.pack) for run, planned in plan.runs.items() if planned.recipe_name == recipe)
+
+
+def until(condition, process=None, seconds=150):
+    """Wait for something, which must come before a process ends, if one is named."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        assert process is None or process.poll() is None, "the run ended before"
+        time.sleep(0.1)
 
 
 def planned_jobs(output):
