@@ -148,6 +148,9 @@ def test_trainings_that_are_ended_from_outside_end_with_the_same_bits(user, tmp_
     one_node_slurm.kill_node(user.cluster)
     until(lambda: not user.running(), first)
     one_node_slurm.resume_node(user.cluster)
+    number, pending = user.jobs()[-1]
+    assert pending == "PENDING"  # Slurm itself starts it again, and would wait until its first credential has expired
+    user.command("scontrol", "update", f"jobid={number}", "starttime=now")
 
     trainer = user.trainer(run, first, after=trainer)
     one_node_slurm.stop(user.cluster, "slurmctld", signal.SIGKILL)
