@@ -18,6 +18,7 @@ from unittest import mock
 
 import torch
 from pass_models import OPTIONS
+from stopped_runs import train_in_attempts
 from torch import nn
 
 from vlrepro import distributed
@@ -143,7 +144,10 @@ def process(rank: int, ports: Sequence[int], data: Data, folder: Path) -> None:
 
 
 def trained_by(world: int, data: Data, folder: Path) -> None:
-    """Train all from the start, then go on from half-way: two processes from their states, four from those of two."""
+    """Train all from the start, then go on from half-way: two processes from their states, four from those of two.
+
+    Two also train what is stopped by one of them.
+    """
     device, stop = distributed.start(), distributed.stop
     with mock.patch.object(distributed, "start", return_value=device), mock.patch.object(distributed, "stop"):
         with copying(folder / f"states {world}"):
@@ -153,6 +157,8 @@ def trained_by(world: int, data: Data, folder: Path) -> None:
             shutil.copytree(folder / "states 2", resumed / "states")
         distributed.first_alone(lambda: None)  # nobody looks for states that are not copied yet
         train_all(data, resumed, "states")
+        if world == WORLDS[0]:
+            train_in_attempts(data.files, data.recipe, folder / "stopped")
     stop()
 
 
