@@ -23,7 +23,7 @@ FILES = ("model.safetensors", "history.jsonl")
 FAST = (
     *("--profile", "slurm", "--cores", "64", "--slurm-status-command", "squeue", "--slurm-no-account"),
     *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
-    *("--latency-wait", "5", "--max-jobs-per-timespan", "1000/1m", "--max-status-checks-per-second", "10"),
+    *("--latency-wait", "5", "--max-jobs-per-timespan", "1000/1s", "--max-status-checks-per-second", "10"),
 )
 
 
