@@ -22,7 +22,7 @@ from vlrepro.training.state import newest_step
 from vlrepro.training.stopping import Stop, Unfinished
 from vlrepro.training.trainer import Trainer
 
-STEPS, SHORT = 40, 4
+STEPS, SHORT = 20, 3
 
 
 class Told(Stop):
