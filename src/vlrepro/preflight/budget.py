@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ class Budget:
             basis[2] += seconds * (self.model.gpus(work) or self.model.cores(work)) / 3600
         packs = [work.name for work in works if work.rule in ("fetch_pack", "fetch_web_pack")]
         download, unknown, by_hand = self._downloads(packs)
-        disk = sum(self._bytes(work) for work in works)
+        disk = sum(map(self._bytes, works))
         return Cost(
             *(jobs_of(works), gpu_seconds / 3600, core_seconds / 3600, disk, download),
             *(tuple(unknown), tuple(by_hand), bases),
@@ -138,6 +139,7 @@ class Budget:
         return 1_000_000 if work.rule in ("embed", "score_captions", "mine_pairs") else 10_000
 
 
+@cache
 def about_of(source: str, folder: Path = _SOURCES, name: str = "ABOUT") -> About | None:
     """What is published about a source, `name` in a module below `folder`; None where nothing is recorded.
 

@@ -5,18 +5,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from vlrepro.data.sources.benchmarks import imagenet
+from vlrepro.data.sources.about import About, Archive
 from vlrepro.data.sources.benchmarks.examples import Example, Official, write_set
 from vlrepro.data.sources.benchmarks.imagenet_classes import folder_wnids, in_class_folders, names_of
 
-ABOUT = replace(
-    imagenet.ABOUT,
+ABOUT = About(
     title="ImageNet-1k, validation",
+    home_page="https://image-net.org/download.php",
+    licence="non-commercial research and education, by agreement",
+    metric="accuracy",
     split="official validation pictures are the test",
-    archives=imagenet.ABOUT.archives[1:],
+    archives=(
+        Archive(
+            name="ILSVRC2012_img_val.tar",
+            url=None,
+            unpacks_to="val",
+            bytes=6_744_924_160,
+            sha256="c7e06a6c0baccf06d8dbeb6577d71efff84673a5dbdd50633ab44f8ea0456ae0",
+            md5="29b22e2961454d5413ddabcf34fc5622",
+            arranged=True,
+        ),
+    ),
+    by_hand=(
+        "register at https://image-net.org and accept its terms; its archives hold no folders a class "
+        "in val/: use the script valprep.sh that is in wide use, or torchvision's ImageNet"
+    ),
 )
 
 OFFICIAL = Official(classes=1_000, test=50_000)
