@@ -86,6 +86,25 @@ def test_targets_print_json_alone_and_text(tmp_path):
     assert not (clone / "results").exists()
 
 
+@pytest.mark.workflow
+def test_answers_do_not_wait_for_the_timespan_of_more_jobs(tmp_path):
+    clone = make_clone(tmp_path / "clone")
+    limit = ("--max-jobs-per-timespan", "10/500s")
+    assert "Status at scale tiny" in snakemake(clone, "status", *limit, *TINY, timeout=250).stdout
+
+
+@pytest.mark.workflow
+def test_a_recipe_that_does_not_read_is_one_line(tmp_path, tiny):
+    clone = make_clone(tmp_path / "clone")
+    name, _, _ = next(iter(tiny.runs)).rpartition("-")
+    touch(clone / f"results/recipes/runs/{name}-00000000.json", "{")
+    result = snakemake(clone, "why", "--quiet", "all", *TINY, check=False)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    error = [line for line in result.stderr.splitlines() if "error" in line]
+    assert error == [f"error: results/recipes/runs/{name}-00000000.json: is not JSON: delete it"]
+
+
 @pytest.mark.parametrize(
     "backbone",
     [

@@ -3,11 +3,13 @@ import json
 import os
 import shlex
 import sys
+from pathlib import Path
 
 import yaml
 
 from vlrepro.config import load_config
-from vlrepro.errors import UserError
+from vlrepro.errors import UserError, one_line
+from vlrepro.files import write_text
 from vlrepro.plan import make_plan
 from vlrepro.plan.jobs import alone, evaluation_jobs, training_jobs
 from vlrepro.tables.study import load_study

@@ -40,16 +40,16 @@ def evaluation_jobs(
 
     Saliency has jobs of its own. Runs that are scored alone and those whose scores are `made` are left out.
     """
-    keys = {}
+    keys: dict[str, dict[str, Hashable]] = {}
     for name, table in plan.tables.items():
         for run, evaluation in plan.metrics(name):
             if plan.evaluations[evaluation].script == script and not made((run, evaluation)):
-                keys.setdefault((run, evaluation), (table.study, table.name, plan.runs[run].seed))
-    found = {}
-    for evaluation in dict.fromkeys(evaluation for _, evaluation in keys):
-        runs = {run: key for (run, other), key in keys.items() if other == evaluation}
-        found |= {f"{evaluation}_{name}": (evaluation, chunk) for name, chunk in _named(runs, size).items()}
-    return found
+                keys.setdefault(evaluation, {}).setdefault(run, (table.study, table.name, plan.runs[run].seed))
+    return {
+        f"{evaluation}_{name}": (evaluation, chunk)
+        for evaluation, runs in keys.items()
+        for name, chunk in _named(runs, size).items()
+    }
 
 
 def _named(keys: Mapping[str, Hashable], size: int) -> dict[str, tuple[str, ...]]:

@@ -60,7 +60,7 @@ class Budget:
         self.plan = plan
         self.root = root
         self.works = work_of(plan, root)
-        self.afresh = work_of(plan, root, fresh=True)
+        self._bytes = cache(self._measured_or_guessed)
         self.model = CostModel(plan, self.works, root, {pack: pictures_of(plan, pack) for pack in plan.packs})
         self.missing = {key for key, work in self.works.items() if not work.made(root)}
 
@@ -73,9 +73,10 @@ class Budget:
     def report(self) -> dict[str, Any]:
         """As JSON: table -> its cost from nothing (`whole`) and of what is not there yet (`missing`)."""
         found = {}
+        afresh = work_of(self.plan, self.root, fresh=True)
         for name, works in self.tables().items():
             missing = [work for work in works if work.key in self.missing]
-            whole = [self.afresh[work.key] for work in works]
+            whole = [afresh[work.key] for work in works]
             found[name] = {"whole": asdict(self.cost(whole)), "missing": asdict(self.cost(missing))}
         return {"scale": self.plan.config.scale, "start_up_seconds": self.model.start_up, "tables": found}
 
@@ -97,7 +98,7 @@ class Budget:
             basis[2] += seconds * (self.model.gpus(work) or self.model.cores(work)) / 3600
         packs = [work.name for work in works if work.rule in ("fetch_pack", "fetch_web_pack")]
         download, unknown, by_hand = self._downloads(packs)
-        disk = sum(map(self._bytes, works))
+        disk = sum(self._bytes(work.key) for work in works)
         return Cost(
             *(jobs_of(works), gpu_seconds / 3600, core_seconds / 3600, disk, download),
             *(tuple(unknown), tuple(by_hand), bases),
@@ -126,7 +127,9 @@ class Budget:
         total += sum(size for size in urls.values() if size)
         return total, unknown, by_hand
 
-    def _bytes(self, work: Work) -> int:
+    def _measured_or_guessed(self, key: str) -> int:
+        """Bytes on disk of what a work makes; asked once a work, though every table has its share of them."""
+        work = self.works[key]
         path = self.root / work.output
         if path.exists():
             return _size(path.parent if work.rule in ("fetch_pack", "fetch_web_pack") else path)

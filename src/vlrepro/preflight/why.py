@@ -35,12 +35,15 @@ _KINDS = {
 _SCORED = (*SCRIPT_RULES.values(), "score_saliency")
 
 
-def reasons(plan: Plan, root: Path, commands: Mapping[str, str]) -> dict[str, list[str]]:
+def reasons(
+    plan: Plan, root: Path, commands: Mapping[str, str], works: dict[str, Work] | None = None
+) -> dict[str, list[str]]:
     """Key -> why it would be made; in the plan's order, without what is as it should be.
 
-    `commands` are the shell commands of rules as they stand: Snakemake makes again what another command made.
+    `commands` are the shell commands of rules as they stand: Snakemake makes again what another command made. `works`
+    are those of the plan (`work_of`), where the caller has them.
     """
-    works = work_of(plan, root)
+    works = work_of(plan, root) if works is None else works
     found: dict[str, list[str]] = {}
     shared = _shared_rules(plan)
     commands = {rule: command for rule, command in commands.items() if rule not in shared}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from vlrepro.plan.jobs import evaluation_jobs, training_jobs
@@ -92,6 +93,7 @@ class _Inventory:
         self.root = root
         self.keys = {name: f"{self.rule(kind, name)}/{name}" for kind, name in self._artefacts()}
         self.jobs = self._shared_jobs()
+        self._evaluated = cache(self._made_of_beside_runs)
 
     def all(self) -> Iterator[Work]:
         for kind, name in self._artefacts():
@@ -159,8 +161,8 @@ class _Inventory:
             output, job = f"results/priors/{evaluation}.json", f"score_priors/{evaluation}"
             yield Work("score_priors", evaluation, output, self._evaluated(evaluation), job, recipe)
 
-    def _evaluated(self, evaluation: str) -> tuple[str, ...]:
-        """What an evaluation is made of, beside runs."""
+    def _made_of_beside_runs(self, evaluation: str) -> tuple[str, ...]:
+        """What scoring under an evaluation needs, whichever run is scored."""
         recipe = f"write_recipe/evaluations/{evaluation}"
         return recipe, *self._named_in(self.plan.evaluations[evaluation].recipe)
 
