@@ -4,9 +4,11 @@
 
 FOLDER is where webdataset is installed apart from us (`pip install --target FOLDER webdataset`); without it that line
 is left out. Every pipeline makes the same thing: RandomResizedCrop 224 (bilinear), a flip of every second picture,
-normalised float32 batches of 64, on two threads or two workers. Originals are 500 x 400; the others read the same bytes
-of short side 256. The programs alternate; the medians of the repetitions and the ratios are printed. Then the memory
-that an opened pack takes, by its number of rows.
+normalised float32 batches of 256, by two processes. Originals are 500 x 400; the others read the same bytes of short
+side 256, once of the quality that our packs are written with and once of Pillow's default. The limit is two threads
+that only decode. All have been running for some batches when the clock starts, and the programs alternate; medians of
+the rates and of the ratios round by round are printed. Then the memory of a process that makes crops, and that of an
+opened pack by its number of rows.
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -33,14 +38,18 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from vlrepro.data.augment import IMAGENET_MEAN, IMAGENET_STD, Augment, AugmentationOptions
-from vlrepro.data.crops import Crops
+from vlrepro.data.crops import Crops, Cut
 from vlrepro.data.index import SCHEMA, Index
 from vlrepro.data.loader import Pictures
 from vlrepro.data.pack import Pack, Picture, write_pack
+from vlrepro.data.restarts import encode
 from vlrepro.training.views import Views, read_pairs
 
-BATCH = 64
+BATCH = 256
 WORKERS = 2
+WARM = 3  # batches before the clock starts: workers and buffers are there
+ROUND = 1  # batches that the bare loop decodes between two looks at the clock
+QUALITIES = (95, 75)  # what our packs are written with, and Pillow's default
 TRANSFORM = transforms.Compose(
     [
         transforms.RandomResizedCrop(224),
@@ -51,12 +60,12 @@ TRANSFORM = transforms.Compose(
 )
 
 
-def originals(count: int) -> Iterator[Image.Image]:
+def originals(number: int) -> Iterator[Image.Image]:
     """Pictures of 500 x 400 with the falling spectrum of photographs, and some grain."""
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(400)[:, None], np.fft.rfftfreq(500)[None])
     fall = np.maximum(frequency, 1 / 500) ** -1.3
-    for _ in range(count):
+    for _ in range(number):
         spectrum = fall * np.exp(2j * np.pi * rng.random((3, *fall.shape)))
         values = np.fft.irfft2(spectrum, (400, 500)).transpose(1, 2, 0)
         mixed = values @ np.array([[1, 1, 1], [0.3, 0, -0.3], [0.2, -0.4, 0.2]])  # channels of photographs go together
@@ -65,52 +74,74 @@ def originals(count: int) -> Iterator[Image.Image]:
 
 
 def jpeg(picture: Image.Image, quality: int) -> bytes:
-    """The picture as a baseline JPEG with halved chroma."""
+    """The picture as a baseline JPEG with halved chroma, as Pillow writes it."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=quality)
     return stream.getvalue()
 
 
-def write_all(folder: Path, count: int) -> list[bytes]:
-    """Loose files of both sizes in `large` and `small`, a pack of the small ones; the small ones' bytes."""
-    found = []
-    for number, picture in enumerate(originals(count)):
+def write_all(folder: Path, pictures: int) -> None:
+    """Loose originals in `large`; and for each quality, in `small<quality>` and `pack<quality>`, the same JPEGs."""
+    found: dict[int, list[bytes]] = {quality: [] for quality in QUALITIES}
+    for number, picture in enumerate(originals(pictures)):
         smaller = picture.resize((320, 256), Image.Resampling.BICUBIC)
-        found.append(jpeg(smaller, 75))
-        for name, data in (("large", jpeg(picture, 90)), ("small", found[-1])):
+        made = {"large": jpeg(picture, 90)}
+        for quality in QUALITIES:
+            found[quality].append(encode(smaller, quality))
+            made[f"small{quality}"] = found[quality][-1]
+        for name, data in made.items():
             place = folder / name / f"class{number % 2}"
             place.mkdir(parents=True, exist_ok=True)
             (place / f"{number:06d}.jpg").write_bytes(data)
-    write_pack(folder / "pack", (Picture(f"p{n:06d}", data, ".jpg", 320, 256) for n, data in enumerate(found)))
-    return found
+    for quality, files in found.items():
+        write_pack(
+            folder / f"pack{quality}", (Picture(f"p{n:06d}", data, ".jpg", 320, 256) for n, data in enumerate(files))
+        )
 
 
-def ours(folder: Path) -> int:
-    """Our batches of one epoch, as a training reads them."""
-    pack = Pack(folder / "pack", names=())
+def ours(folder: Path) -> Iterator[int]:
+    """Sizes of our batches, as a training reads them."""
+    pack = Pack(folder, names=())
     pictures = Pictures(pack, 256, cache_bytes=0)
     augment = Augment(AugmentationOptions(size=224, scale=(0.08, 1.0), flip=0.5))
     views = Views(pictures, read_pairs(None, pictures), [augment], BATCH, 0, crops=Crops(pack, WORKERS))
-    return sum(len(views.step(step).views[0]) for step in range(views.steps_per_epoch))
+    for step in count():
+        yield len(views.step(step).views[0])
 
 
-def image_folder(folder: Path) -> int:
-    """torchvision's ImageFolder and a DataLoader of two workers."""
+def worker_memory(folder: Path) -> list[float]:
+    """MB of its own of a process that makes crops, after a batch of a pack and after all of them."""
+    pack = Pack(folder, names=())
+    crops = Crops(pack, WORKERS)
+    found = []
+    for end in (BATCH, len(pack)):
+        for start in range(0, end, BATCH):
+            boxes = torch.tensor([[0, 0, 256, 256]]).expand(BATCH, 4)
+            crops.batch(range(start, start + BATCH), [Cut(boxes, torch.zeros(BATCH, dtype=torch.bool), 224)])
+        told = Path(f"/proc/{crops._workers._all[0].pid}/status").read_text()
+        found.append(int(told.split("RssAnon:")[1].split()[0]) / 1024)
+    return found
+
+
+def image_folder(folder: Path) -> Iterator[int]:
+    """Sizes of the batches of torchvision's ImageFolder and a DataLoader of two workers."""
     data = datasets.ImageFolder(str(folder), TRANSFORM)
-    loader = DataLoader(data, BATCH, shuffle=True, num_workers=WORKERS, drop_last=True)
-    return sum(len(images) for images, _ in loader)
+    loader = DataLoader(data, BATCH, shuffle=True, num_workers=WORKERS, drop_last=True, persistent_workers=True)
+    while True:
+        yield from (len(images) for images, _ in loader)
 
 
-def web_dataset(folder: Path) -> int:
-    """webdataset's pipeline over the pack's shards with two workers, each of which reads every second picture."""
+def web_dataset(folder: Path) -> Iterator[int]:
+    """Sizes of the batches of webdataset over the pack's shards, of which each worker reads every second picture."""
     import webdataset
 
-    shards = sorted(str(path) for path in (folder / "pack").glob("*.tar"))
+    shards = sorted(str(path) for path in folder.glob("*.tar"))
     data = webdataset.WebDataset(shards, shardshuffle=False, nodesplitter=None, workersplitter=None)
     data = data.compose(webdataset.split_by_worker if len(shards) >= WORKERS else _every_second)
     data = data.shuffle(100).decode("pil").to_tuple("jpg").map_tuple(TRANSFORM).batched(BATCH, partial=False)
-    loader = DataLoader(data, batch_size=None, num_workers=WORKERS)
-    return sum(len(images) for (images,) in loader)
+    loader = DataLoader(data, batch_size=None, num_workers=WORKERS, persistent_workers=True)
+    while True:
+        yield from (len(images) for (images,) in loader)
 
 
 def _every_second(samples: Iterator[dict]) -> Iterator[dict]:
@@ -118,17 +149,29 @@ def _every_second(samples: Iterator[dict]) -> Iterator[dict]:
     yield from (sample for number, sample in enumerate(samples) if number % WORKERS == worker.id)
 
 
-def bare(data: Sequence[bytes]) -> int:
-    """The limit: two threads that decode the same bytes and throw the pixels away."""
+def bare(folder: Path) -> Iterator[int]:
+    """The limit: two threads, each of which decodes the same bytes in a loop and throws the pixels away."""
+    pack = Pack(folder, names=())
+    data = [pack.picture(position) for position in range(len(pack))]
+
+    def decode(start: int) -> int:
+        for number in range(BATCH * ROUND):
+            simplejpeg.decode_jpeg(data[(start + number) % len(data)])
+        return BATCH * ROUND
+
     with ThreadPoolExecutor(WORKERS) as pool:
-        return sum(1 for _ in pool.map(simplejpeg.decode_jpeg, data))
+        for start in count(step=BATCH * ROUND * WORKERS):
+            yield sum(pool.map(decode, (start + number * BATCH * ROUND for number in range(WORKERS))))
 
 
-def rate(program: Callable[..., int], *options: object) -> float:
-    """Pictures a second of one run."""
-    start = time.perf_counter()
-    count = program(*options)
-    return count / (time.perf_counter() - start)
+def rate(batches: Iterator[int], pictures: int) -> float:
+    """Pictures a second of a pipeline that has been running for some batches."""
+    for _ in range(WARM):
+        next(batches)
+    start, seen = time.perf_counter(), 0
+    while seen < pictures:
+        seen += next(batches)
+    return seen / (time.perf_counter() - start)
 
 
 def memory(rows: int, folder: Path) -> float:
@@ -170,36 +213,46 @@ def main() -> None:
     """Time all in turn and print a line each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=2048)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--peer", type=Path, help="folder with webdataset")
     parser.add_argument("--rows", type=int, nargs="*", default=[50_000, 500_000, 3_000_000])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    sys.path += [str(arguments.peer)] if arguments.peer else []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        data = write_all(folder, arguments.pictures)
-        print(f"{len(data)} pictures of 320 x 256, {sum(map(len, data)) / len(data):,.0f} bytes each")
-        programs: dict[str, tuple] = {
-            "ours": (ours, folder),
-            "bare simplejpeg loop": (bare, data),
-            "ImageFolder, 500 x 400": (image_folder, folder / "large"),
-            "ImageFolder, 320 x 256": (image_folder, folder / "small"),
-        }
-        if arguments.peer:
-            sys.path.append(str(arguments.peer))
-            programs["webdataset, 320 x 256"] = (web_dataset, folder)
-        rates = {name: [] for name in programs}
-        for _ in range(arguments.repeats):
-            for name, (program, *options) in programs.items():
-                rates[name].append(rate(program, *options))
-        middle = {name: statistics.median(found) for name, found in rates.items()}
-        for name, found in middle.items():
-            print(
-                f"  {name:<24} {found:6.0f} pictures/s   ours is {middle['ours'] / found:.2f} times as fast", flush=True
-            )
+        write_all(folder, arguments.pictures)
+        for quality in QUALITIES:
+            small, pack = folder / f"small{quality}", folder / f"pack{quality}"
+            programs = {
+                "ours": partial(ours, pack),
+                "bare simplejpeg loop": partial(bare, pack),
+                "ImageFolder, 500 x 400": partial(image_folder, folder / "large"),
+                "ImageFolder, 320 x 256": partial(image_folder, small),
+            }
+            programs |= {"webdataset, 320 x 256": partial(web_dataset, pack)} if arguments.peer else {}
+            size = sum(path.stat().st_size for path in small.rglob("*.jpg")) / arguments.pictures
+            print(f"{arguments.pictures} pictures of 320 x 256, quality {quality}, {size:,.0f} bytes each", flush=True)
+            compare(programs, arguments.repeats, arguments.pictures)
+        first, last = worker_memory(folder / f"pack{QUALITIES[0]}")
+        print(f"  a process that makes crops: {first:.0f} MB of its own after a batch, {last:.0f} MB after all")
         for rows in arguments.rows:
             print(f"  index of {rows:>9,} rows: {memory(rows, folder):5.1f} resident bytes a row", flush=True)
+
+
+def compare(programs: dict[str, Callable[[], Iterator[int]]], repeats: int, pictures: int) -> None:
+    """Medians of each program's rate and of the ratios to the first's, taken round by round."""
+    rounds = []
+    for _ in range(repeats):
+        rounds.append({})
+        for name, program in programs.items():
+            with closing(program()) as batches:
+                rounds[-1][name] = rate(batches, pictures)
+    for name in programs:
+        ratio = statistics.median(found["ours"] / found[name] for found in rounds)
+        found = statistics.median(found[name] for found in rounds)
+        print(f"  {name:<24} {found:6.0f} pictures/s   ours is {ratio:.2f} times as fast", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Crops of whole pictures: against torchvision's on the same box, whatever the threads; and packs read by columns."""
 
+import gc
 import io
+import signal
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +15,10 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import functional as published
+from workflow_runs import until
 
 from vlrepro.data.augment import Augment, AugmentationOptions
+from vlrepro.data.cropping import Job
 from vlrepro.data.crops import Crops, Cut
 from vlrepro.data.index import SCHEMA, Index
 from vlrepro.data.loader import Pictures
@@ -70,9 +75,9 @@ def test_boxes_lie_inside_and_the_wide_ones_reach_beyond_the_central_square(phot
     assert (boxes[wide, 1] + boxes[wide, 3] > 288).any()
 
 
-@pytest.mark.parametrize("threads", [2, 3])
-def test_threads_and_looking_ahead_do_not_change_bits(photographs, threads):
-    """Steps in order, where each is decoded ahead, are those that are asked for alone of one thread."""
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_and_looking_ahead_do_not_change_bits(photographs, processes):
+    """Steps in order, where each is decoded ahead, are those that are asked for alone of one process."""
 
     def views(count):
         pack = Pack(photographs, names=())
@@ -84,7 +89,7 @@ def test_threads_and_looking_ahead_do_not_change_bits(photographs, threads):
         ]
         return Views(pictures, pairs, two, 8, 3, crops=Crops(pack, count))
 
-    ahead = views(threads)
+    ahead = views(processes)
     for step in range(5):
         for seen, alone in zip(ahead.step(step).views, views(1).step(step).views, strict=True):
             assert seen.dtype == torch.float32
@@ -126,6 +131,60 @@ def test_pictures_that_are_no_jpeg_are_cropped_too(shape_pack):
     side = int(Crops(pack).sizes[0, 0])
     (found,) = Crops(pack).batch([0], [Cut(torch.tensor([[0, 0, side, side]]), torch.tensor([False]), side)])
     assert torch.equal(found, Pictures(pack, side).batch([0]))
+
+
+def whole_pictures(crops, count=24):
+    """The first pictures, each as one crop of 16 pixels."""
+    boxes = torch.cat((torch.zeros(count, 2, dtype=torch.int64), crops.sizes[:count].long()), dim=1)
+    return crops.batch(range(count), [Cut(boxes, torch.zeros(count, dtype=torch.bool), 16)])[0]
+
+
+def test_processes_end_with_what_asked_for_them(photographs):
+    crops = Crops(Pack(photographs, names=()), 2)
+    assert torch.equal(whole_pictures(crops), whole_pictures(Crops(Pack(photographs, names=()))))
+    workers = crops._workers._all
+    assert [worker.poll() for worker in workers] == [None, None]
+    del crops
+    gc.collect()
+    assert [worker.returncode for worker in workers] == [0, 0]
+
+
+def test_processes_end_when_the_training_is_killed(photographs):
+    program = """
+import sys, time
+from vlrepro.data.crops import Crops
+from vlrepro.data.pack import Pack
+print(*(worker.pid for worker in Crops(Pack(sys.argv[1], names=()), 2)._workers._all), flush=True)
+time.sleep(100)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program, photographs], stdout=subprocess.PIPE, text=True)
+    workers = [Path(f"/proc/{number}") for number in process.stdout.readline().split()]
+    assert len(workers) == 2
+    process.kill()
+    process.communicate()
+    until(lambda: not any(worker.exists() and "(zombie)" not in (worker / "status").read_text() for worker in workers))
+
+
+def test_a_process_that_is_gone_is_one_line_and_a_defect_its_traceback(photographs):
+    crops = Crops(Pack(photographs, names=()), 2)
+    job = Job(0, [b""], [(1, 1)], [], [])
+    with pytest.raises(RuntimeError, match="ValueError: zip"):
+        crops._workers.make(job)
+    for worker in crops._workers._all:
+        worker.kill()
+    with pytest.raises(UserError, match=r"decodes pictures was ended from outside: give the job more memory"):
+        whole_pictures(crops)
+
+
+def test_a_process_holds_nothing_of_the_data_set(photographs):
+    """It is sent places and boxes: neither torch nor the reader of indexes is loaded, and no signal ends it."""
+    program = "import sys, vlrepro.data.crop_worker; print(sorted({'torch', 'pyarrow', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+    crops = Crops(Pack(photographs, names=()), 2)
+    whole_pictures(crops)
+    for worker in crops._workers._all:
+        worker.send_signal(signal.SIGTERM)
+    assert whole_pictures(crops).shape == (24, 3, 16, 16)
 
 
 def test_columns_and_rows_agree_and_keys_are_found(photographs):

@@ -1,39 +1,42 @@
 """Random crops of whole pictures, decoded batch by batch into one buffer: the input of trainings at the papers' scale.
 
-A picture is decoded once, on one of a pool of threads, into that thread's own buffer; each of its crops is resized to
-8 bits straight into its place of the batch, which lies channels last. What follows (flip, colours, blur, normalisation)
-is done by `Augment.finish` on the device, a batch at a time. Decoders and resizers release the interpreter lock, and a
-picture's pixels depend on nothing but its bytes and its boxes: the bits are the same with any number of threads.
+A picture is decoded once, by one of several processes, into that process's own memory; each of its crops is resized to
+8 bits straight into its place of the batch, which lies channels last in memory that all of them map. What follows
+(flip, colours, blur, normalisation) is done by `Augment.finish` on the device, a batch at a time. A process is sent
+where a picture's bytes lie and which boxes to cut, so it holds no index: its memory does not grow with the data set. A
+picture's pixels depend on nothing but its bytes and its boxes: the bits are the same with any number of processes.
 
 Departures from torchvision's RandomResizedCrop on a Pillow picture: a box of up to 1.6 times the output (all of a pack
 whose short side is 256) is shrunk by plain bilinear interpolation and a larger one by averages of areas, both in place
 of the antialiased triangle; chroma is enlarged by repetition (libjpeg-turbo's fast upsampling); a picture of twice the
-size that all of its crops need is decoded at a reduced scale. `tests/test_crops.py` bounds the difference. Changes of
-what is decoded raise the REVISION of `loader`.
+size that all of its crops need is decoded at a reduced scale. `tests/test_crops.py` bounds the difference.
 """
 
 from __future__ import annotations
 
+import mmap
+import os
+import pickle
+import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
 
-import cv2
 import numpy as np
-import simplejpeg
 import torch
 from torch import Tensor
 
-from vlrepro.data.decoding import MAX_PIXELS, decode_full
+from vlrepro.data.cropping import Job, Places, Shared, UnreadableError, View, make
 from vlrepro.data.pack import Pack
 from vlrepro.errors import UserError
 
-_ALIASED = 1.6  # averaging areas takes twice the time of decoding, and below this there is little to average
 _UNUSED = 3  # references to an array that only `Buffers` holds: its list, its loop, the question
-_SLICE = 4  # pictures handed to a thread together: handing over one costs a tenth of decoding it
+_SHARES = hasattr(os, "memfd_create")  # Linux; elsewhere threads do what processes do here
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,29 @@ class Cut:
         """Of the crops."""
         return np.uint8 if self.normalise is None else np.float32
 
-    def table(self) -> np.ndarray | None:
-        """What each 8-bit value of each channel becomes, (1, 256, 3) float32, where it is normalised."""
+    def affine(self) -> np.ndarray | None:
+        """What turns 8-bit values into normalised ones, (3, 4) float32: factors on its diagonal, then what is added."""
         if self.normalise is None:
             return None
         mean, std = (np.array(values) for values in self.normalise)
-        return ((np.arange(256)[None, :, None] / 255 - mean) / std).astype(np.float32)
+        return np.column_stack((np.diag(1 / (255 * std)), -mean / std)).astype(np.float32)
 
 
 class Crops:
-    """Crops of a pack's pictures: `sizes` (pictures, 2) int32 height and width by position, and `batch`."""
+    """Crops of a pack's pictures: `sizes` (pictures, 2) int32 height and width by position, and `batch`.
 
-    def __init__(self, pack: Pack, threads: int = 1) -> None:
+    They are made here where `processes` is 1, else by as many processes of their own.
+    """
+
+    def __init__(self, pack: Pack, processes: int = 1) -> None:
         self.pack = pack
         sizes = [np.asarray(pack.rows.column(name), np.int32) for name in ("height", "width")]
         self.sizes = torch.from_numpy(np.stack(sizes, axis=1))
-        self._threads = ThreadPoolExecutor(threads) if threads > 1 else None
-        self._local = threading.local()
-        self._buffers = Buffers()
+        self.processes = processes
+        self._shards = [str(pack.folder / shard) for shard in pack.rows.shards]
+        self._workers = Workers(processes) if processes > 1 and _SHARES else None
+        self._threads = ThreadPoolExecutor(processes) if processes > 1 else None
+        self._buffers = Buffers(shared=self._workers is not None)
         self._taking = threading.Lock()
 
     def batch(self, positions: Sequence[int] | Tensor, cuts: Sequence[Cut]) -> list[Tensor]:
@@ -80,117 +88,113 @@ class Crops:
         Raises `UserError` that names the shard and key of a picture that does not decode or has not the index's size.
         """
         places = [int(position) for position in positions]
-        rows = [list(zip(cut.boxes.tolist(), cut.flip.tolist(), strict=True)) for cut in cuts]
+        sizes = [tuple(size) for size in self.sizes[places].tolist()]
+        boxes = list(zip(*(cut.boxes.tolist() for cut in cuts), strict=True))
         with self._taking:  # batches may be made side by side
             out = [self._buffers.take((len(places), cut.side, cut.side, 3), cut.dtype) for cut in cuts]
-        todo = [_Todo(cut.side, cut.table()) for cut in cuts]
-
-        def fill(start: int) -> None:
-            for slot in range(start, min(start + _SLICE, len(places))):
-                self._fill(places[slot], todo, [row[slot] for row in rows], [views[slot] for views in out])
-
-        starts = range(0, len(places), _SLICE)
-        for _ in map(fill, starts) if self._threads is None else self._threads.map(fill, starts):
-            pass
-        return [torch.from_numpy(views).permute(0, 3, 1, 2) for views in out]
-
-    def _fill(
-        self,
-        position: int,
-        todo: Sequence[_Todo],
-        rows: Sequence[tuple[Sequence[int], bool]],
-        out: Sequence[np.ndarray],
-    ) -> None:
-        """Decode one picture and put each of its crops, flipped and normalised where so drawn, into its place."""
-        expected = tuple(self.sizes[position].tolist())
+        views = [
+            View(cut.side, cut.flip.tolist(), cut.affine(), handle or array)
+            for cut, (array, handle) in zip(cuts, out, strict=True)
+        ]
+        share = max(1, -(-len(places) // self.processes))  # the next batch fills what gaps remain
+        parts = [slice(start, start + share) for start in range(0, len(places), share)]
+        jobs = [Job(part.start, self._pictures(places[part]), sizes[part], boxes[part], views) for part in parts]
         try:
-            factor = min(min(box[2:]) // what.side for (box, _), what in zip(rows, todo, strict=True))
-            pixels = self._decoded(self.pack.view(position), expected, factor)
-        except ValueError as error:
+            for _ in map(make, jobs) if self._threads is None else self._threads.map(self._made, jobs):
+                pass
+        except UnreadableError as error:
+            position = places[error.row]
             where = f"{self.pack.shard(position)}: picture {self.pack.key(position)}"
-            raise UserError(f"{where}: {error}: fetch the pack again") from error
-        for (box, flip), what, view in zip(rows, todo, out, strict=True):
-            crop = view if what.table is None else self._scratch("crop", 3 * what.side**2).reshape(view.shape)
-            resize_box(pixels, box, expected, crop)
-            if flip:
-                cv2.flip(crop, 1, dst=crop)
-            if what.table is not None:
-                cv2.LUT(crop, what.table, dst=view)
+            raise UserError(f"{where}: {error.reason}: fetch the pack again") from error
+        return [torch.from_numpy(array).permute(0, 3, 1, 2) for array, _ in out]
 
-    def _decoded(self, data: memoryview, expected: tuple[int, int], factor: int) -> np.ndarray:
-        """The picture's pixels, (h, w, 3) uint8, at a scale not below 1 / `factor`.
+    def _pictures(self, positions: Sequence[int]) -> list[memoryview] | Places:
+        views = [self.pack.view(position) for position in positions]  # which raises where a shard is cut short
+        if self._workers is None:
+            return views
+        rows = self.pack.rows
+        paths = [self._shards[number] for number in rows.shard_of[positions].tolist()]
+        return Places(paths, rows.offsets[positions].tolist(), list(map(len, views)))
 
-        Raises `ValueError` where it is unreadable or has not the `expected` height and width.
-        """
-        if expected[0] * expected[1] > MAX_PIXELS:
-            raise ValueError(f"{expected[1]} x {expected[0]} pixels: too many")
-        if bytes(data[:2]) != b"\xff\xd8":
-            pixels = decode_full(bytes(data))
-            found = pixels.shape[:2]
-        else:
-            found = simplejpeg.decode_jpeg_header(data)[:2]
-            pixels = self._jpeg(data, found, factor) if found == expected else None
-        if found != expected:
-            raise ValueError(f"{found[1]} x {found[0]} pixels, not the {expected[1]} x {expected[0]} of the index")
-        return pixels
-
-    def _jpeg(self, data: memoryview, size: tuple[int, int], factor: int) -> np.ndarray:
-        least = {}
-        if factor >= 2:  # half, a quarter or an eighth of the size, of which libjpeg decodes no more than it needs
-            least = {"min_height": -(-size[0] // factor), "min_width": -(-size[1] // factor), "min_factor": 2}
-        return simplejpeg.decode_jpeg(
-            data, "RGB", fastupsample=True, buffer=self._scratch("pixels", 3 * size[0] * size[1]), **least
-        )
-
-    def _scratch(self, name: str, length: int) -> np.ndarray:
-        """`length` bytes of this thread's own: the kernel would clear fresh ones for each picture."""
-        kept = self._local.__dict__
-        if name not in kept or len(kept[name]) < length:
-            kept[name] = np.empty(length, np.uint8)
-        return kept[name][:length]
+    def _made(self, job: Job) -> None:
+        make(job) if self._workers is None else self._workers.make(job)
 
 
-class _Todo(NamedTuple):
-    side: int
-    table: np.ndarray | None  # (1, 256, 3) float32: what each value of each channel becomes
+class Workers:
+    """Processes that make crops, one for each thread that asks, at most `count`; they end with this object."""
+
+    def __init__(self, count: int) -> None:
+        self._idle = [_start() for _ in range(count)]
+        self._all = list(self._idle)
+        self._end = weakref.finalize(self, _stop, self._all)
+
+    def make(self, job: Job) -> None:
+        """Have a job done. Raises `UnreadableError`, or `UserError` where a process ended."""
+        try:
+            process = self._idle.pop()
+            pickle.dump(job, process.stdin)
+            process.stdin.flush()
+            answer = pickle.load(process.stdout)
+        except (IndexError, EOFError, OSError) as error:
+            raise UserError(
+                "a process that decodes pictures was ended from outside: give the job more memory or fewer threads"
+            ) from error
+        self._idle.append(process)
+        if isinstance(answer, tuple):
+            raise UnreadableError(*answer)
+        if answer is not None:
+            raise RuntimeError(f"in a process that decodes pictures:\n{answer}")
+
+
+def _start() -> subprocess.Popen:
+    library = str(Path(__file__).parents[2])
+    paths = os.pathsep.join((library, *filter(None, [os.environ.get("PYTHONPATH")])))
+    return subprocess.Popen(
+        [sys.executable, "-m", "vlrepro.data.crop_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+
+
+def _stop(processes: Sequence[subprocess.Popen]) -> None:
+    for process in processes:
+        with suppress(OSError):  # it is gone
+            process.stdin.close()
+        process.stdout.close()
+    for process in processes:
+        process.wait()
 
 
 class Buffers:
     """Arrays that are handed out again when nobody holds them: the kernel clears fresh memory, at the cost of a decode.
 
-    A tensor made of an array holds it, so whoever keeps a batch keeps its array out of use.
+    A tensor made of an array holds it, so whoever keeps a batch keeps its array out of use. `shared`: other processes
+    can map them.
     """
 
-    def __init__(self) -> None:
-        self._kept: list[np.ndarray] = []
+    def __init__(self, shared: bool = False) -> None:
+        self._shared = shared
+        self._kept: list[tuple[np.ndarray, Shared | None]] = []
 
-    def take(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        """An array of `shape` and `dtype` with any content."""
-        for kept in self._kept:
-            if kept.shape == shape and kept.dtype == dtype and sys.getrefcount(kept) == _UNUSED:
-                return kept
-        self._kept = [kept for kept in self._kept if kept.shape == shape or sys.getrefcount(kept) > _UNUSED]
-        self._kept.append(np.empty(shape, dtype))
-        return self._kept[-1]
+    def take(self, shape: tuple[int, ...], dtype: type) -> tuple[np.ndarray, Shared | None]:
+        """An array of `shape` and `dtype` with any content, and by what other processes find it."""
+        for array, handle in self._kept:
+            if array.shape == shape and array.dtype == dtype and sys.getrefcount(array) == _UNUSED:
+                return array, handle
+        self._kept = [
+            (array, handle) for array, handle in self._kept if array.shape == shape or sys.getrefcount(array) > _UNUSED
+        ]
+        array, handle = _shared(shape, dtype) if self._shared else (np.empty(shape, dtype), None)
+        self._kept.append((array, handle))
+        return array, handle  # another pair: the first does not count as holding the array twice
 
 
-def resize_box(pixels: np.ndarray, box: Sequence[int], size: tuple[int, int], out: np.ndarray) -> None:
-    """Resize the part `box` (top, left, height, width) of a picture into `out` (S, S, 3) uint8.
-
-    The box is in pixels of the picture's `size` (height, width), of which `pixels` may be a reduced copy. Bilinear,
-    which Pillow's antialiased bilinear equals up to rounding where the box is no larger than the output; averages of
-    areas where it is `_ALIASED` times as large.
-    """
-    top, left, height, width = box
-    side = len(out)
-    if pixels.shape[:2] != size:  # reduced: edges of the box fall between pixels
-        down, across = pixels.shape[0] / size[0], pixels.shape[1] / size[1]
-        step = width * across / side, height * down / side
-        start = left * across + step[0] / 2 - 0.5, top * down + step[1] / 2 - 0.5
-        places = np.array([[step[0], 0, start[0]], [0, step[1], start[1]]])
-        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        cv2.warpAffine(pixels, places, (side, side), dst=out, flags=how, borderMode=cv2.BORDER_REPLICATE)
-        return
-    part = pixels[top : top + height, left : left + width]
-    aliased = max(height, width) > _ALIASED * side
-    cv2.resize(part, (side, side), dst=out, interpolation=cv2.INTER_AREA if aliased else cv2.INTER_LINEAR)
+def _shared(shape: tuple[int, ...], dtype: type) -> tuple[np.ndarray, Shared]:
+    """An array in memory that has no name, but a path through this process's open files."""
+    number = os.memfd_create("crops")
+    os.ftruncate(number, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    array = np.frombuffer(mmap.mmap(number, 0), dtype).reshape(shape)
+    weakref.finalize(array, os.close, number)
+    path = f"/proc/{os.getpid()}/fd/{number}"
+    return array, Shared(path, os.fstat(number).st_ino, shape, np.dtype(dtype).name)

@@ -25,7 +25,7 @@ from vlrepro.frameworks import Batch, Concepts
 from vlrepro.pairs.embeddings import read_embeddings
 from vlrepro.randomness import torch_generator
 
-_AHEAD = 2  # steps: with one, the threads would wait for the slowest of them at the end of each batch
+_AHEAD = 2  # steps: with one, the processes would wait for the slowest of them at the end of each batch
 
 
 class Views:
@@ -82,7 +82,7 @@ class Views:
         self.crops = crops
         self.device = device or torch.device("cpu")
         self._order: tuple[int, Tensor] | None = None
-        self._decoder = ThreadPoolExecutor(_AHEAD)  # of the next steps' pictures, on the threads of `crops`
+        self._decoder = ThreadPoolExecutor(_AHEAD)  # of the next steps' pictures, by the processes of `crops`
         self._ahead: dict[int, Future[tuple[list[Tensor], list[AugmentParameters]]]] = {}
 
     def __len__(self) -> int:

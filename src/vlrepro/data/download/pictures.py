@@ -17,8 +17,9 @@ from vlrepro.data.decoding import opaque
 from vlrepro.data.download.jpeg import stripped
 from vlrepro.data.download.options import Rules
 from vlrepro.data.download.scaling import scaled_down
+from vlrepro.data.restarts import encode
 
-REVISION = 2
+REVISION = 3
 _SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -111,9 +112,7 @@ def _jpeg(data: bytes, picture: Image.Image, rules: Rules) -> tuple[bytes, tuple
     made = Image.fromarray(scaled_down(_pixels(picture, factor) if pixels is None else pixels, target))
     if orientation in _TURNS:
         made = made.transpose(_TURNS[orientation])
-    stream = io.BytesIO()
-    made.save(stream, "JPEG", quality=rules.quality)
-    return stream.getvalue(), made.size
+    return encode(made, rules.quality), made.size
 
 
 def _fast_pixels(data: bytes, picture: Image.Image, factor: int) -> np.ndarray | None:
