@@ -22,8 +22,8 @@ import faiss
 import numpy as np
 import torch
 
+from vlrepro.pairs.approximate import ApproximateSearch
 from vlrepro.pairs.blocks import TILES, BlockSearch
-from vlrepro.pairs.search import ApproximateSearch
 from vlrepro.pairs.selection import Selection
 
 LARGE = {"RedCaps 2020": 3_273_223, "RedCaps": 12_010_494}

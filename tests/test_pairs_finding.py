@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from vlrepro.data.pack import read_index, write_pack
 from vlrepro.errors import UserError
 from vlrepro.files import write_json
-from vlrepro.pairs import search
+from vlrepro.pairs import approximate
 from vlrepro.pairs.drawing import draw_pairs
 from vlrepro.pairs.embeddings import write_embeddings
 from vlrepro.pairs.finding import find_pairs
@@ -118,7 +118,7 @@ def test_a_threshold_and_lonely_pictures_are_counted(files):
 def test_an_approximate_search_says_its_recall_or_is_refused(files, monkeypatch):
     with pytest.raises(UserError, match=r"no scope has the 25,000 different .*set search to exact"):
         find(files, by="picture", search="approximate")
-    monkeypatch.setattr(search, "MINIMUM_ROWS", 40)
+    monkeypatch.setattr(approximate, "MINIMUM_ROWS", 40)
     pairs, _, summary = find(files, by="picture", search="approximate")
     assert 0 <= summary["recall"] <= 1
     assert len(pairs.source) + summary["reasons"].get("none_found", 0) == 40

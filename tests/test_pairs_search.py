@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlrepro.pairs import approximate as module
 from vlrepro.pairs import search
-from vlrepro.pairs.search import ApproximateSearch, exact_search
+from vlrepro.pairs.approximate import ApproximateSearch
+from vlrepro.pairs.nearest import Nearest
+from vlrepro.pairs.search import exact_search
 
 
 def unit_rows(count, seed, width=4):
@@ -48,11 +51,11 @@ def test_exact_search_is_brute_force_in_blocks_of_any_size(count, k, repeats, bl
 @pytest.fixture
 def few_are_enough(monkeypatch):
     """Approximate searches of 2,000 rows; faiss would like more to train its cells on, and says so."""
-    monkeypatch.setattr(search, "MINIMUM_ROWS", 1500)
+    monkeypatch.setattr(module, "MINIMUM_ROWS", 1500)
 
 
 def test_recall_is_the_share_of_nearest_rows_that_were_found(few_are_enough, monkeypatch):
-    monkeypatch.setattr(search, "_QUERIES", 10**6)
+    monkeypatch.setattr(module, "_QUERIES", 10**6)
     rows = unit_rows(2000, 0, width=16)  # without any structure: the hardest case
     approximate = ApproximateSearch(0)
     assert approximate.recall is None
@@ -86,3 +89,51 @@ def test_small_scopes_are_searched_exactly():
     approximate, rows = ApproximateSearch(0), unit_rows(50, 0)
     assert np.array_equal(approximate(rows, 2)[0], exact_search(rows, 2)[0])
     assert approximate.recall is None
+
+
+@pytest.fixture
+def clustered():
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(100, 16))[rng.integers(0, 100, 2000)] + 0.5 * rng.normal(size=(2000, 16))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_rows_on_disk_give_the_answers_of_rows_in_memory(few_are_enough, monkeypatch, tmp_path, clustered):
+    wanted = ApproximateSearch(3)
+    found, cosines = wanted(clustered, 3)
+    monkeypatch.setattr(module, "IN_MEMORY", 1000)
+    monkeypatch.setattr(module, "PART", 300)
+    monkeypatch.setattr(module, "BLOCK", 170)
+    made = ApproximateSearch(3, tmp_path / "state")
+    again, near = made(clustered, 3)
+    assert np.allclose(near, cosines, atol=1e-6)
+    assert (again == found).mean() > 0.999  # of equally near ones another may be named
+    assert made.recall == wanted.recall
+    assert [path.suffix for path in (tmp_path / "state").iterdir()] == [".safetensors"]
+
+
+def test_an_approximate_search_goes_on_after_its_last_block(few_are_enough, monkeypatch, tmp_path, clustered):
+    monkeypatch.setattr(module, "BLOCK", 170)
+    monkeypatch.setattr(module, "IN_MEMORY", 1000)
+    whole = ApproximateSearch(3)(clustered, 2)
+    save, saved = Nearest.save, []
+
+    def dies(self, path, digest, position):
+        save(self, path, digest, position)
+        saved.append(position[0])
+        if len(saved) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Nearest, "save", dies)
+        with pytest.raises(KeyboardInterrupt):
+            ApproximateSearch(3, tmp_path, "these", 0)(clustered, 2)
+    assert saved[-1] == 680
+    searched, ask = [], module.answers
+    monkeypatch.setattr(module, "answers", lambda *given: searched.append(given[2][0]) or ask(*given))
+    resumed = ApproximateSearch(3, tmp_path, "these", 0)(clustered, 2)
+    assert searched[0] == 680
+    assert all(np.array_equal(one, other) for one, other in zip(resumed, whole, strict=True))
+    searched.clear()
+    ApproximateSearch(3, tmp_path, "others", 0)(clustered, 2)
+    assert searched[0] == 0

@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 from vlrepro.data.index import read_columns
 from vlrepro.errors import UserError
 from vlrepro.files import atomic_path, digest_of, file_digest
+from vlrepro.pairs.approximate import ApproximateSearch
 from vlrepro.pairs.columns import numbered, repeated
 from vlrepro.pairs.drawing import draw_pairs
 from vlrepro.pairs.embeddings import map_embeddings
 from vlrepro.pairs.mining import Pairs, mine_pairs
 from vlrepro.pairs.purity import summarise
 from vlrepro.pairs.scopes import COLUMNS, scope_numbers, scope_sizes
-from vlrepro.pairs.search import MINIMUM_ROWS, ApproximateSearch, Search, exact_search
+from vlrepro.pairs.search import MINIMUM_ROWS, Search, exact_search
 
 _TRUTH = ("concept", "label", "group")
 _ROWS = 1 << 20  # of pairs that are written at a time, each a row group
@@ -108,11 +109,12 @@ def _captioned(pictures: pa.Table, captions: str | Path | None) -> tuple[pa.Tabl
 def _search(
     recipe: Mapping[str, Any], embeddings: str | Path, count: int, state: Path | None, seconds: float
 ) -> Search:
-    if recipe["search"] == "approximate":
-        return ApproximateSearch(recipe["seed"])
+    approximate = recipe["search"] == "approximate"
     if state is None or count < MINIMUM_ROWS:  # no search that takes long, and reading the file twice would
-        return exact_search
+        return ApproximateSearch(recipe["seed"]) if approximate else exact_search
     identity = f"{digest_of(dict(recipe))} {file_digest(embeddings)}"
+    if approximate:
+        return ApproximateSearch(recipe["seed"], state, identity, seconds)
     return partial(exact_search, state=state, identity=identity, seconds=seconds)
 
 

@@ -1,4 +1,4 @@
-"""Nearest rows by cosine: exact, or approximate with its recall measured.
+"""Nearest rows by cosine, exactly.
 
 Few rows are searched by faiss, many in blocks (`vlrepro.pairs.blocks`). On a machine with GPUs and `faiss-gpu`, faiss's
 index is spread over all of them; blocks are multiplied on a GPU where torch finds one.
@@ -14,13 +14,11 @@ import numpy as np
 
 from vlrepro.pairs.blocks import BlockSearch
 from vlrepro.pairs.selection import Selection
-from vlrepro.randomness import key, numpy_generator
 
 Rows = np.ndarray | Selection
 Search = Callable[[Rows, int], tuple[np.ndarray, np.ndarray]]
 BLOCK = 1 << 16  # queries at a time: memory beside the index stays below 2 * k * BLOCK numbers
 MINIMUM_ROWS = 25_000  # below, faiss takes seconds, and the cells of an approximate search hold too few rows
-_QUERIES = 1000  # on which recall is measured
 
 
 def exact_search(
@@ -39,9 +37,9 @@ def exact_search(
         Indices (n, k) int64, -1 where there is none, and cosines (n, k) float32, the nearest first. A row is never
         its own neighbour, even where others equal it. Of equally near rows among `MINIMUM_ROWS` or more, the first.
     """
-    rows = _selection(rows)
+    rows = selection(rows)
     if len(rows) < MINIMUM_ROWS:
-        return _search(faiss.IndexFlatIP(rows.width), rows, k)
+        return _few(rows, k)
     ordered, places = rows.in_reading_order()
     search = BlockSearch(ordered, k, places)
     search.run(state, identity, seconds)
@@ -50,82 +48,41 @@ def exact_search(
     return found, cosines
 
 
-class ApproximateSearch:
-    """The nearest other rows by an inverted file.
-
-    It is the one of Jégou et al. 2011, "Product quantization for nearest neighbor search", but with whole rows. Rows
-    are put into 4 sqrt(n) cells around k-means centroids, and the 1/16 of all cells that are nearest to a query are
-    searched. The centroids depend on the rows, the seed and the number of threads alone. Fewer than `MINIMUM_ROWS`
-    rows are searched exactly. Recall is measured along the way, on up to 1,000 rows of each search.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self._asked = self._near = 0  # neighbours, over all searches
-
-    def __call__(self, rows: Rows, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `exact_search`, but neighbours may be missed; fewer than `k` may be found."""
-        rows = _selection(rows)
-        if len(rows) < MINIMUM_ROWS:
-            return exact_search(rows, k)
-        found, cosines = _search(self.cells(rows), rows, k)
-        self._measure(rows, cosines)
-        return found, cosines
-
-    def cells(self, rows: Selection) -> faiss.IndexIVFFlat:
-        """An index with its cells and nothing in them yet."""
-        count, width = len(rows), rows.width
-        cells = round(4 * count**0.5)
-        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
-        index.nprobe = max(cells // 16, 1)
-        index.cp.seed = key("cells of a search", self.seed) % (1 << 31)
-        generator = numpy_generator("training rows of a search", self.seed, count)
-        chosen = np.sort(generator.choice(count, min(count, 64 * cells), replace=False))
-        index.train(rows.at(chosen))
-        return index
-
-    def _measure(self, rows: Selection, cosines: np.ndarray) -> None:
-        generator = numpy_generator("queries for recall", self.seed, len(rows))
-        chosen = np.sort(generator.choice(len(rows), min(len(rows), _QUERIES), replace=False))
-        index = faiss.IndexFlatIP(rows.width)
-        truth = _search(index, rows, cosines.shape[1], chosen)[1]
-        # By cosine, not by name: among equally near rows either is right. float32 sums differ by their order.
-        self._near += int((cosines[chosen] >= truth[:, -1:] - 1e-5).sum())
-        self._asked += truth.size
-
-    @property
-    def recall(self) -> float | None:
-        """Share of the k nearest that were found, over all searches so far; None where all of them were exact."""
-        return self._near / self._asked if self._asked else None
-
-
-def _selection(rows: Rows) -> Selection:
+def selection(rows: Rows) -> Selection:
+    """All rows as a selection, or the selection that was given."""
     return rows if isinstance(rows, Selection) else Selection(rows)
 
 
-def _search(
-    index: faiss.Index, rows: Selection, k: int, queries: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Add `rows` to `index` and find the `k` nearest others of the rows at `queries`, of all by default."""
-    if faiss.get_num_gpus():
-        options = faiss.GpuMultipleClonerOptions()
-        options.shard = True
-        index = faiss.index_cpu_to_all_gpus(index, options)
-    for start in range(0, len(rows), BLOCK):
-        index.add(rows.at(slice(start, start + BLOCK)))
-    queries = np.arange(len(rows)) if queries is None else queries
+def on_gpus(index: faiss.Index) -> faiss.Index:
+    """The index, spread over all GPUs."""
+    options = faiss.GpuMultipleClonerOptions()
+    options.shard = True
+    return faiss.index_cpu_to_all_gpus(index, options)
+
+
+def answers(index: faiss.Index, rows: Selection, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `k` nearest others of the rows at `queries` (q,), in an index of all rows.
+
+    Names (q, k) int64, -1 where there is none, and cosines (q, k) float32, there -inf.
+    """
     found = np.full((len(queries), k), -1, np.int64)
     cosines = np.full((len(queries), k), -np.inf, np.float32)
     wanted = min(k + 1, len(rows))
-    for start in range(0, len(queries), BLOCK):
-        block = queries[start : start + BLOCK]
-        near, names = index.search(rows.at(block), wanted)
-        keep = _without_self(names, block)
-        found[start : start + BLOCK, : wanted - 1] = names[keep].reshape(len(block), wanted - 1)
-        cosines[start : start + BLOCK, : wanted - 1] = near[keep].reshape(len(block), wanted - 1)
-        if len(queries) > BLOCK:
-            print(f"searched {start + len(block):,} of {len(queries):,} rows", flush=True)
+    near, names = index.search(rows.at(queries), wanted)
+    keep = _without_self(names, queries)
+    found[:, : wanted - 1] = names[keep].reshape(len(queries), wanted - 1)
+    cosines[:, : wanted - 1] = near[keep].reshape(len(queries), wanted - 1)
     return found, np.where(found >= 0, cosines, -np.inf)
+
+
+def _few(rows: Selection, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """faiss's flat index over so few rows that they fit in memory."""
+    index = faiss.IndexFlatIP(rows.width)
+    index = on_gpus(index) if faiss.get_num_gpus() else index
+    index.add(rows.at(slice(0, len(rows))))
+    blocks = [np.arange(first, min(first + BLOCK, len(rows))) for first in range(0, len(rows), BLOCK)]
+    found, cosines = zip(*(answers(index, rows, block, k) for block in blocks), strict=True)
+    return np.concatenate(found), np.concatenate(cosines)
 
 
 def _without_self(names: np.ndarray, own: np.ndarray) -> np.ndarray:
