@@ -34,7 +34,7 @@ def box_of(fractions, height, width):
     return top, left, down + 1, across + 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(SIDES, SIDES, BOXES, st.sampled_from([30, 75, 95]))
 def test_a_tile_holds_the_boxes_and_the_pixels_of_the_whole(width, height, fractions, quality):
     data = encode(picture(width, height), quality)
@@ -89,7 +89,7 @@ def test_files_of_others_are_decoded_as_a_whole(options):
     assert tile_of(stream.getvalue(), [(0, 0, 8, 8)]) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(2, 1500), st.binary(min_size=1, max_size=9), st.integers(0, 400))
 def test_a_damaged_file_gives_no_tile_or_one_that_a_decoder_bears(place, wrong, missing):
     """Never an error of another kind, and a file that is cut short never gives one."""

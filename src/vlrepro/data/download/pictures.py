@@ -19,7 +19,7 @@ from vlrepro.data.download.options import Rules
 from vlrepro.data.download.scaling import scaled_down
 from vlrepro.data.restarts import encode
 
-REVISION = 3
+REVISION = 2
 _SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
