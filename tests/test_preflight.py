@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from base64 import urlsafe_b64encode
 from collections import Counter
 from pathlib import Path
@@ -85,6 +86,13 @@ def test_targets_print_json_alone_and_text(tmp_path):
     limit = ("--max-jobs-per-timespan", "10/500s")  # until when more jobs may come: not waited for
     assert "not there yet" in snakemake(clone, "why", *limit, *TINY, timeout=250).stdout
     assert not (clone / "results").exists()
+
+
+@pytest.mark.workflow
+def test_the_timespan_of_jobs_holds_where_more_is_asked_for(tmp_path):
+    clone, start = make_clone(tmp_path / "clone"), time.monotonic()
+    snakemake(clone, "--until", "write_config", "--max-jobs-per-timespan", "10/20s", *TINY)
+    assert time.monotonic() - start > 20
 
 
 @pytest.mark.workflow

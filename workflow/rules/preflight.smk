@@ -36,8 +36,9 @@ def write_answers(questions):
 
 
 onstart:
-    write_answers([name for name in workflow.dag_settings.targets if name in QUESTIONS])
+    asked = [name for name in workflow.dag_settings.targets if name in QUESTIONS]
+    write_answers(asked)
     # Snakemake looks for more jobs once its timespan for them is over, and does not end before: a second by default.
     limit = workflow.scheduling_settings.max_jobs_per_timespan
-    if limit is not None and set(QUESTIONS).issuperset(workflow.dag_settings.targets):
+    if limit is not None and asked and len(asked) == len(workflow.dag_settings.targets):
         limit.timespan = 0.01
