@@ -165,6 +165,23 @@ time.sleep(100)
     until(lambda: not any(worker.exists() and "(zombie)" not in (worker / "status").read_text() for worker in workers))
 
 
+def test_a_pack_may_have_more_shards_than_files_may_be_open(tmp_path):
+    data = photograph((64, 48), 0)
+    write_pack(tmp_path, [Picture(f"p{n}", data, ".jpg", 64, 48) for n in range(60)], shard_bytes=1)
+    program = """
+import resource, sys
+import torch
+from vlrepro.data.crops import Crops, Cut
+from vlrepro.data.pack import Pack
+pack = Pack(sys.argv[1], names=())
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+cut = Cut(torch.tensor([[0, 0, 48, 64]]).expand(60, 4), torch.zeros(60, dtype=torch.bool), 8)
+print(len(Crops(pack, 2).batch(range(60), [cut])[0]))
+"""
+    run = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=False)
+    assert run.stdout == "60\n", run.stderr
+
+
 def test_a_process_that_is_gone_is_one_line_and_a_defect_its_traceback(photographs):
     crops = Crops(Pack(photographs, names=()), 2)
     job = Job(0, [b""], [(1, 1)], [], [])

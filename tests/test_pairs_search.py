@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlrepro.pairs import approximate as module
-from vlrepro.pairs import search
 from vlrepro.pairs.approximate import ApproximateSearch
 from vlrepro.pairs.nearest import Nearest
 from vlrepro.pairs.search import exact_search
@@ -30,15 +29,12 @@ def brute_force(rows, k):
     count=st.integers(1, 40),
     k=st.integers(1, 6),
     repeats=st.integers(0, 20),
-    block=st.integers(1, 50),
     seed=st.integers(0, 99),
 )
-def test_exact_search_is_brute_force_in_blocks_of_any_size(count, k, repeats, block, seed):
+def test_exact_search_of_few_rows_is_brute_force(count, k, repeats, seed):
     rows = unit_rows(count, seed)
     rows[: min(repeats, count)] = rows[0]  # equal rows: self is not always the first that is found
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "BLOCK", block)
-        found, cosines = exact_search(rows, k)
+    found, cosines = exact_search(rows, k)
     assert found.shape == cosines.shape == (count, k)
     assert np.allclose(cosines, brute_force(rows, k), atol=1e-6)
     assert not np.any(found == np.arange(count)[:, None])

@@ -42,7 +42,7 @@ def constant_of(module: str, name: str, default: Any = _NEEDED) -> Any:
 
 @cache
 def _literal(module: str, name: str) -> Any:
-    """The literal, or `_NEEDED`. Found by its line: to parse whole modules takes planning a quarter of its time."""
+    """The literal, or `_NEEDED`. Found by its line: whole modules take long to parse."""
     line = re.search(rf"^{name} = (.+)$", _text(module), re.MULTILINE)
     if line is None:
         return _NEEDED

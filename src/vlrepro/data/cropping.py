@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -90,7 +90,7 @@ def make(job: Job) -> None:
             raise UnreadableError(row, str(error)) from error
 
 
-@lru_cache
+@cache
 def _mapped(path: str) -> memoryview:
     with open(path, "rb") as stream:
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import threading
@@ -77,6 +78,7 @@ class Crops:
         self.sizes = torch.from_numpy(np.stack(sizes, axis=1))
         self.processes = processes
         self._shards = [str(pack.folder / shard) for shard in pack.rows.shards]
+        _allow_files(len(self._shards))
         self._workers = Workers(processes) if processes > 1 and _SHARES else None
         self._threads = ThreadPoolExecutor(processes) if processes > 1 else None
         self._buffers = Buffers(shared=self._workers is not None)
@@ -144,6 +146,16 @@ class Workers:
             raise UnreadableError(*answer)
         if answer is not None:
             raise RuntimeError(f"in a process that decodes pictures:\n{answer}")
+
+
+def _allow_files(shards: int) -> None:
+    """Raise how many files may be open, here and in processes to come: each shard that is mapped counts as one."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = now + shards
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    if now != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _start() -> subprocess.Popen:

@@ -17,7 +17,6 @@ from vlrepro.pairs.selection import Selection
 
 Rows = np.ndarray | Selection
 Search = Callable[[Rows, int], tuple[np.ndarray, np.ndarray]]
-BLOCK = 1 << 16  # queries at a time: memory beside the index stays below 2 * k * BLOCK numbers
 MINIMUM_ROWS = 25_000  # below, faiss takes seconds, and the cells of an approximate search hold too few rows
 
 
@@ -39,7 +38,11 @@ def exact_search(
     """
     rows = selection(rows)
     if len(rows) < MINIMUM_ROWS:
-        return _few(rows, k)
+        index = faiss.IndexFlatIP(rows.width)
+        index = on_gpus(index) if faiss.get_num_gpus() else index
+        every = np.arange(len(rows))
+        index.add(rows.at(every))
+        return answers(index, rows, every, k)
     ordered, places = rows.in_reading_order()
     search = BlockSearch(ordered, k, places)
     search.run(state, identity, seconds)
@@ -73,16 +76,6 @@ def answers(index: faiss.Index, rows: Selection, queries: np.ndarray, k: int) ->
     found[:, : wanted - 1] = names[keep].reshape(len(queries), wanted - 1)
     cosines[:, : wanted - 1] = near[keep].reshape(len(queries), wanted - 1)
     return found, np.where(found >= 0, cosines, -np.inf)
-
-
-def _few(rows: Selection, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """faiss's flat index over so few rows that they fit in memory."""
-    index = faiss.IndexFlatIP(rows.width)
-    index = on_gpus(index) if faiss.get_num_gpus() else index
-    index.add(rows.at(slice(0, len(rows))))
-    blocks = [np.arange(first, min(first + BLOCK, len(rows))) for first in range(0, len(rows), BLOCK)]
-    found, cosines = zip(*(answers(index, rows, block, k) for block in blocks), strict=True)
-    return np.concatenate(found), np.concatenate(cosines)
 
 
 def _without_self(names: np.ndarray, own: np.ndarray) -> np.ndarray:
